@@ -1,0 +1,1 @@
+"""What runs inside a ComfyUI server (or the embedded one). Imports nothing."""

@@ -1,0 +1,1 @@
+"""What runs on the client: reads workflows, talks to ComfyUI servers, writes datasets. Imports no torch and no node."""

@@ -1,0 +1,1 @@
+"""A local server that speaks ComfyUI's protocol, for a machine without ComfyUI (extra ``embedded``)."""

@@ -1,0 +1,39 @@
+"""Shared set-up: the clone is imported as the package `defectforge`, whatever its folder is called."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+if "defectforge" not in sys.modules:
+    # As ComfyUI does it: by location, not by name, so that no install is needed and core's `nodes` stays core's.
+    _spec = importlib.util.spec_from_file_location(
+        "defectforge", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    assert _spec is not None and _spec.loader is not None
+    _module = importlib.util.module_from_spec(_spec)
+    sys.modules["defectforge"] = _module
+    _spec.loader.exec_module(_module)
+
+
+def _mvtec_root() -> Path | None:
+    candidates = [os.environ.get("DEFECTFORGE_TEST_DATA"), str(ROOT.parent / "shared" / "data" / "mvtec")]
+    for candidate in candidates:
+        if candidate and (Path(candidate) / "hazelnut" / "test").is_dir():
+            return Path(candidate)
+    return None
+
+
+@pytest.fixture(scope="session")
+def mvtec_root() -> Path:
+    """The real MVTec AD photos; the test is skipped where they are absent."""
+    root = _mvtec_root()
+    if root is None:
+        pytest.skip("no MVTec AD photos here: set DEFECTFORGE_TEST_DATA to a folder that holds `hazelnut/`")
+    return root
