@@ -21,6 +21,11 @@ if "defectforge" not in sys.modules:
     sys.modules["defectforge"] = _module
     _spec.loader.exec_module(_module)
 
+from defectforge.runner.embedded import standin  # noqa: E402
+
+# The nodes import `comfy_api`; where no ComfyUI is importable its stand-in takes the place.
+standin.install()
+
 
 def _mvtec_root() -> Path | None:
     candidates = [os.environ.get("DEFECTFORGE_TEST_DATA"), str(ROOT.parent / "shared" / "data" / "mvtec")]
