@@ -1,0 +1,13 @@
+"""Procedural hazelnut photos with labelled defects: the demo's input and the miniature checkpoint's training data.
+
+Everything here is NumPy, SciPy and Pillow, seeded, and independent of the picture size: the same seed drawn at 128 and
+at 1024 pixels is the same nut.
+"""
+
+from __future__ import annotations
+
+from .dataset import write_dataset
+from .defects import KINDS
+from .photo import View, draw_defect, draw_nut, draw_pair
+
+__all__ = ["KINDS", "View", "draw_defect", "draw_nut", "draw_pair", "write_dataset"]

@@ -1,0 +1,51 @@
+"""Write generated nuts as a dataset of MVTec AD's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from .photo import Picture, draw_defect, draw_nut
+
+CATEGORY = "hazelnut"
+
+
+def write_dataset(
+    root: str | Path,
+    n_good: int = 8,
+    n_defect: int = 4,
+    size: int = 512,
+    seed: int = 0,
+    kinds: Sequence[str] = ("hole",),
+    n_test_good: int = 0,
+) -> Path:
+    """Write ``root/hazelnut/{train/good, test/<kind>, ground_truth/<kind>}`` and return that category folder.
+
+    Args:
+        n_good: photos in ``train/good``.
+        n_defect: photos (and masks) of each kind in ``test``.
+        size: side of the square photos in pixels.
+        seed: the first nut's seed; nuts of different folders never share one.
+        kinds: defect types, each of ``defectforge.runner.nuts.KINDS``.
+        n_test_good: sound photos in ``test/good``.
+    """
+    category = Path(root) / CATEGORY
+    number = seed
+    for folder, count in (("train/good", n_good), ("test/good", n_test_good)):
+        for index in range(count):
+            _save(category / folder / f"{index:03d}.png", draw_nut(number, size))
+            number += 1
+    for kind in kinds:
+        for index in range(n_defect):
+            picture, mask = draw_defect(number, kind, size)
+            _save(category / "test" / kind / f"{index:03d}.png", picture)
+            _save(category / "ground_truth" / kind / f"{index:03d}_mask.png", mask)
+            number += 1
+    return category
+
+
+def _save(path: Path, picture: Picture) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
