@@ -77,7 +77,7 @@ def parse(raw: bytes, path: Path) -> Workflow:
             "workflow.unknown_form",
             "the file is JSON, but not a workflow",
             where,
-            expected="a saved workflow (with 'nodes' and 'links') or an API export (nodes with 'class_type' and 'inputs')",
+            expected="a saved workflow (has 'nodes' and 'links') or an API export (has 'class_type' and 'inputs')",
             mend="in ComfyUI: Workflow > Save, or Workflow > Export (API)",
         )
     if form == "queue" and isinstance(data.get("prompt"), dict):

@@ -1,0 +1,375 @@
+"""One server's worker: keeps two jobs there (one runs, one waits), follows them, commits what they give.
+
+WebSocket messages tell at once, but a drop loses them and some sockets go deaf; so every few seconds, and after every
+reconnect, each job in flight is looked up (history, queue, history). Lost jobs are queued again and cost no attempt.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .client import Client, Rejected, Unclear, Unreachable
+from .collect import Collector
+from .commit import NotAPair
+from .errors import RequestError, ServerError, StorageError, server_error
+from .journal import Journal
+from .listener import Listener, Message
+from .outcome import judge
+from .plan import Job
+from .source import JobSource
+from .uploads import Uploads
+
+Emit = Callable[[str, dict[str, Any]], None]
+MAX_VANISHED = 5
+MAX_DEATHS = 2
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Waiting times in seconds."""
+
+    reconcile: float = 5.0
+    status_echo: float = 2.0
+    stall: float = 300.0
+    give_up: float = 60.0
+    wind_down: float = 10.0
+
+
+@dataclass
+class Flight:
+    """A job that was queued on the server."""
+
+    job: Job
+    prompt_id: str
+    graph: dict[str, Any]
+    submitted: float = field(default_factory=time.monotonic)
+    wall: float = field(default_factory=time.time)
+    started: bool = False
+    look_at: float | None = None
+
+
+class Worker(threading.Thread):
+    """Runs jobs of `source` on one server until all are finished, `stop` is set, or the server is lost."""
+
+    def __init__(
+        self,
+        client: Client,
+        source: JobSource,
+        journal: Journal,
+        collector: Collector,
+        emit: Emit,
+        timing: Timing | None = None,
+        revive: Callable[[], str] | None = None,
+        depth: int = 2,
+        other_servers: bool = False,
+    ) -> None:
+        super().__init__(name=f"worker {client.url}", daemon=True)
+        self.client, self.source, self.journal = client, source, journal
+        self.collector, self.emit, self.timing = collector, emit, timing or Timing()
+        self.depth, self._revive, self._other_servers = depth, revive, other_servers
+        self.stop = threading.Event()
+        self.error: ServerError | StorageError | None = None
+        self.crash: Exception | None = None
+        self.flights: dict[str, Flight] = {}
+        self._inbox: queue.Queue[Message] = queue.Queue()
+        self._listener = Listener(client.url, client.client_id, self._inbox)
+        self._uploads = Uploads(client)
+        self._vanished: dict[str, int] = {}
+        self._last_news = self._last_reconcile = time.monotonic()
+        self._echo_due: float | None = None
+        self._was_away = False
+
+    def run(self) -> None:
+        self._listener.start()
+        try:
+            self._listener.connected.wait(timeout=10)
+            while not self.source.all_finished and not self.stop.is_set():
+                try:
+                    self._top_up()
+                    self._take_messages()
+                    self._watch()
+                except Unreachable as error:
+                    self._wait_for_return(error)
+                except (Unclear, Rejected) as error:
+                    self.emit("warning", {"server": self.client.url, "text": str(error)})
+                    self.stop.wait(0.5)
+            if self.stop.is_set():
+                self._wind_down()
+        except (ServerError, StorageError) as error:
+            self.error = error
+            for flight in list(self.flights.values()):
+                self._give_back(flight, "server lost")
+        except Exception as error:  # a thread's exception would be printed and forgotten: the main thread raises it
+            self.crash = error
+        finally:
+            self._listener.stop()
+
+    # ---- queueing
+
+    def adopt(self, job: Job, prompt_id: str) -> bool:
+        """Take over a job that an earlier, killed run queued on this server, if it is still there."""
+        try:
+            where, _ = self.client.find(prompt_id)
+        except (Unreachable, Unclear, Rejected):
+            return False
+        if where == "absent":
+            return False
+        self.flights[prompt_id] = Flight(job, prompt_id, self.collector.graph(job, prompt_id), look_at=0.0)
+        return True
+
+    def _top_up(self) -> None:
+        while len(self.flights) < self.depth and not self.stop.is_set():
+            job = self.source.take()
+            if job is None:
+                return
+            try:
+                self._submit(job)
+            except (Unreachable, Unclear):
+                self.source.give_back(job)
+                raise
+
+    def _submit(self, job: Job) -> None:
+        try:
+            self._uploads.ensure(job)
+            prompt_id = str(uuid.uuid4())
+            flight = Flight(job, prompt_id, self.collector.graph(job, prompt_id))
+            self.journal.submitted(job.id, self.client.url, prompt_id)
+            try:
+                self.client.submit(flight.graph, prompt_id, self.collector.extra)
+            except (Unclear, Unreachable):
+                # It may be queued all the same (a 500 after queueing, an answer lost on the way): look before asking
+                # again, or the server would do it twice.
+                if self.client.find(prompt_id)[0] == "absent":
+                    self.journal.back(job.id, "not queued")
+                    raise
+        except (Rejected, RequestError) as error:
+            self._fail(job, "server.rejected", str(error))
+            return
+        self.flights[prompt_id] = flight
+        self._echo_due = time.monotonic() + self.timing.status_echo
+        self._last_news = time.monotonic()
+        self.emit("queued", {"job": job, "server": self.client.url})
+
+    # ---- following
+
+    def _take_messages(self) -> None:
+        due = [flight.look_at for flight in self.flights.values() if flight.look_at is not None]
+        pause = max(0.0, min([0.5, *(moment - time.monotonic() for moment in due)]))
+        try:
+            message = self._inbox.get(timeout=pause)
+        except queue.Empty:
+            return
+        while True:
+            self._on(message)
+            try:
+                message = self._inbox.get_nowait()
+            except queue.Empty:
+                return
+
+    def _on(self, message: Message) -> None:
+        if message.type in ("connected", "disconnected"):
+            self._last_reconcile = 0.0
+        flight = self.flights.get(message.prompt_id)
+        if flight is None:
+            return
+        self._last_news = time.monotonic()
+        if message.type == "execution_start":
+            flight.started = True
+            self.emit("started", {"job": flight.job})
+        elif message.type == "progress":
+            self.emit("progress", self._progress(flight, message.data))
+        elif message.type == "executing" and message.data.get("node") is None:
+            self._settle(flight)
+        elif message.type in ("execution_success", "execution_error", "execution_interrupted"):
+            # The history entry is written a moment later, with executing(null); that message may be lost.
+            flight.look_at = time.monotonic() + 0.2
+
+    def _progress(self, flight: Flight, data: dict[str, Any]) -> dict[str, Any]:
+        node = flight.graph.get(str(data.get("node")), {})
+        title = (node.get("_meta") or {}).get("title") or node.get("class_type", "")
+        return {"job": flight.job, "node": title, "value": data.get("value", 0), "max": data.get("max", 0)}
+
+    def _watch(self) -> None:
+        now = time.monotonic()
+        for flight in list(self.flights.values()):
+            if flight.look_at is not None and now >= flight.look_at:
+                flight.look_at = None
+                self._look(flight)
+        if self._echo_due is not None and now >= self._echo_due:
+            if self._listener.last_status < self._echo_due - self.timing.status_echo:
+                self.emit("warning", {"server": self.client.url, "text": "the WebSocket is deaf; opening a new one"})
+                self._listener.reopen()
+            self._echo_due = None
+        if now - self._last_reconcile >= self.timing.reconcile:
+            for flight in list(self.flights.values()):
+                self._look(flight)
+            self._last_reconcile = time.monotonic()
+            self._was_away = False
+        if self.flights and now - self._last_news > self.timing.stall:
+            self._stalled()
+
+    def _look(self, flight: Flight) -> None:
+        if flight.prompt_id not in self.flights:
+            return
+        where, entry = self.client.find(flight.prompt_id)
+        if where == "done" and entry is not None:
+            self._settle(flight, entry)
+        elif where == "running":
+            flight.started = True
+        elif where == "absent":
+            self._vanish(flight)
+
+    def _vanish(self, flight: Flight) -> None:
+        """Neither waiting, running nor done: the server was restarted, or somebody cleared its queue."""
+        job = flight.job
+        died_with_it = self._was_away and flight.started
+        self._vanished[job.id] = self._vanished.get(job.id, 0) + 1
+        deaths = int(self.journal.row(job.id)["losses"]) + int(died_with_it)
+        if deaths >= MAX_DEATHS or self._vanished[job.id] > MAX_VANISHED:
+            reason = "the server died twice while running this job" if died_with_it else "the server keeps losing it"
+            del self.flights[flight.prompt_id]
+            self._fail(job, "server.poison", reason)
+            return
+        self.emit("warning", {"server": self.client.url, "text": f"job {job.index} was lost there; queueing it again"})
+        self._give_back(flight, "lost", losses=int(died_with_it))
+
+    def _give_back(self, flight: Flight, verdict: str, attempts: int = 0, losses: int = 0) -> None:
+        self.flights.pop(flight.prompt_id, None)
+        self.journal.back(flight.job.id, verdict, attempts, losses)
+        self.source.give_back(flight.job)
+
+    # ---- the end of a job
+
+    def _settle(self, flight: Flight, entry: dict[str, Any] | None = None) -> None:
+        entry = entry or self.client.history(flight.prompt_id)
+        if entry is None:
+            flight.look_at = time.monotonic() + 0.1
+            return
+        del self.flights[flight.prompt_id]
+        outcome = judge(entry, flight.graph)
+        if outcome.kind == "success":
+            self._collect(flight, entry, outcome.text)
+        elif outcome.kind == "out_of_memory":
+            self._retry(flight, "job.out_of_memory", outcome.text, most=2)
+            self.client.free()
+        elif outcome.kind == "interrupted":
+            self._retry(flight, "job.interrupted", outcome.text, most=2)
+        else:
+            # The same values on the same server would fail the same way.
+            self._retry(flight, "job.error", outcome.text, most=2 if self._other_servers else 1)
+
+    def _collect(self, flight: Flight, entry: dict[str, Any], blocked: str) -> None:
+        # The next job goes first, so that the server computes while this one is fetched and verified.
+        self.flights_before_commit()
+        try:
+            record = self.collector.collect(self.client, flight.job, flight.graph, entry, flight.wall)
+        except NotAPair as error:
+            self._fail(flight.job, "job.no_pair", f"{error}" + (f" ({blocked})" if blocked else ""))
+            return
+        except Unclear as error:
+            self._retry(flight, "job.not_fetched", str(error), most=2)
+            return
+        except (Unreachable, StorageError):
+            self.journal.back(flight.job.id, "not fetched")
+            self.source.give_back(flight.job)
+            raise
+        self.source.finish()
+        self.emit("done", {"job": flight.job, "record": record})
+
+    def flights_before_commit(self) -> None:
+        try:
+            self._top_up()
+        except (Unreachable, Unclear) as error:
+            self.emit("warning", {"server": self.client.url, "text": str(error)})
+
+    def _retry(self, flight: Flight, code: str, text: str, most: int) -> None:
+        if int(self.journal.row(flight.job.id)["attempts"]) + 1 >= most:
+            self._fail(flight.job, code, text)
+            return
+        self.emit("warning", {"server": self.client.url, "text": f"job {flight.job.index}: {text}; trying once more"})
+        self._give_back(flight, code, attempts=1)
+
+    def _fail(self, job: Job, code: str, text: str) -> None:
+        self.journal.failed(job.id, code, text)
+        self.source.finish()
+        self.emit("failed", {"job": job, "code": code, "text": text})
+
+    # ---- a server in trouble
+
+    def _wait_for_return(self, error: Exception) -> None:
+        """Back-off until the server answers again; one that we started ourselves is started anew if it is dead."""
+        self.emit("warning", {"server": self.client.url, "text": f"no answer; waiting for it ({error})"})
+        deadline = time.monotonic() + self.timing.give_up
+        pause = 0.2
+        while not self.stop.is_set():
+            if self._revive is not None:
+                self._move_to(self._revive())
+            try:
+                self.client.info()
+                break
+            except ServerError:
+                if time.monotonic() > deadline:
+                    raise
+            self.stop.wait(pause)
+            pause = min(pause * 2, 5.0)
+        self._was_away = True
+        self._uploads.clear()
+        self._last_reconcile = 0.0
+        self._last_news = time.monotonic()
+
+    def _move_to(self, url: str) -> None:
+        if url == self.client.url:
+            return
+        self._listener.stop()
+        self.client = Client(url, self.client.client_id)
+        self._uploads = Uploads(self.client)
+        self._listener = Listener(self.client.url, self.client.client_id, self._inbox)
+        self._listener.start()
+        self._listener.connected.wait(timeout=10)
+
+    def _stalled(self) -> None:
+        """A live HTTP side says nothing about the worker behind it."""
+        for flight in list(self.flights.values()):
+            if self.client.find(flight.prompt_id)[0] != "running":
+                continue
+            self.client.interrupt(flight.prompt_id)
+            self.stop.wait(min(self.timing.wind_down, self.timing.stall))
+            if self.client.find(flight.prompt_id)[0] == "running":
+                raise server_error(
+                    "server.stalled",
+                    f"the server at {self.client.url} has been running one job for {self.timing.stall:.0f} s without "
+                    "a sign of life, and does not react to an interruption",
+                    where=f"job {flight.job.index} ({flight.job.source.photo.relative})",
+                    expected="progress messages",
+                    mend="restart that server, then run the same command again: it goes on where it stopped",
+                )
+            self._look(flight)
+        self._last_news = time.monotonic()
+
+    def _wind_down(self) -> None:
+        """Ctrl-C: take our waiting jobs out of the queue, let the running one finish for a while, then interrupt it."""
+        try:
+            waiting = [f for f in self.flights.values() if self.client.find(f.prompt_id)[0] == "pending"]
+            if waiting:
+                self.client.delete_pending([flight.prompt_id for flight in waiting])
+            for flight in waiting:
+                self._give_back(flight, "cancelled")
+            deadline = time.monotonic() + self.timing.wind_down
+            asked = False
+            while self.flights and time.monotonic() < deadline + 5.0:
+                self._take_messages()
+                for flight in list(self.flights.values()):
+                    self._look(flight)
+                    if time.monotonic() > deadline and not asked:
+                        self.client.interrupt(flight.prompt_id)
+                        asked = True
+        except (Unreachable, Unclear, Rejected):
+            pass
+        for flight in list(self.flights.values()):
+            self._give_back(flight, "cancelled")
