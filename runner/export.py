@@ -11,6 +11,7 @@ from typing import Any
 
 from .convert import queue_form
 from .graph import SHIPPED, Graph, load, shipped_workflows
+from .models import files_named
 from .schema import validate
 
 
@@ -63,8 +64,8 @@ def write(object_info: dict[str, Any], folder: Path = SHIPPED) -> list[Path]:
 
 
 def _machine_dependent(graph: Graph) -> set[tuple[str, str]]:
-    """Lists of files differ from server to server: not a fault of the workflow."""
-    return {(node_id, name) for node_id, node in graph.items() for name in node["inputs"] if name.endswith("_name")}
+    """Which model files a server has is no fault of the workflow."""
+    return {(node_id, name) for node_id, name, _, _ in files_named(graph)}
 
 
 def _read(path: Path) -> str | None:
