@@ -69,6 +69,10 @@ class Host(Protocol):
         """Folders, beside the input folder, from which datasets may be read."""
         ...
 
+    def model_folders(self, kind: str) -> list[Path]:
+        """Folders that hold models of a `kind` (``checkpoints``, ``caption``), best first."""
+        ...
+
     def progress(self, total: int) -> Progress:
         """Start a progress bar with `total` steps for the running node."""
         ...
@@ -153,6 +157,13 @@ class ComfyHost:
         if DATASET_FOLDER_KIND in folder_paths.folder_names_and_paths:
             registered = folder_paths.get_folder_paths(DATASET_FOLDER_KIND)
         return [*(Path(path) for path in registered), *environment_roots()]
+
+    def model_folders(self, kind: str) -> list[Path]:
+        """The folders registered for `kind`, then ``models/<kind>``."""
+        import folder_paths
+
+        registered = folder_paths.get_folder_paths(kind) if kind in folder_paths.folder_names_and_paths else []
+        return [*(Path(path) for path in registered), Path(folder_paths.models_dir) / kind]
 
     def progress(self, total: int) -> Progress:
         """Start a progress bar for the running node."""

@@ -42,3 +42,19 @@ def mvtec_root() -> Path:
     if root is None:
         pytest.skip("no MVTec AD photos here: set DEFECTFORGE_TEST_DATA to a folder that holds `hazelnut/`")
     return root
+
+
+@pytest.fixture
+def embedded_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The nodes' host is the embedded one for this test, without a server; gives the root of its folders."""
+    from defectforge.nodes import host
+    from defectforge.runner.embedded import folders
+    from defectforge.runner.embedded.host import EmbeddedHost
+
+    places = folders.Folders(
+        **{kind: tmp_path / kind for kind in ("input", "output", "temp")}, models=[tmp_path / "models"]
+    )
+    places.create()
+    monkeypatch.setattr(folders, "_current", places)
+    monkeypatch.setattr(host, "_installed", EmbeddedHost("test", "cpu"))
+    return tmp_path

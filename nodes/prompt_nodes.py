@@ -1,0 +1,108 @@
+"""A prompt from a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from .algorithms.prompts import caption_to_prompt
+from .host import current, watched
+
+#: Kind of the model folder: ``models/caption/<name>/`` in transformers' layout.
+FOLDER = "caption"
+
+
+class DefectForgeImageToPrompt(io.ComfyNode):
+    """Describe a picture with a captioning model, as the start of a prompt."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DefectForgeImageToPrompt",
+            display_name="Image to Prompt",
+            category="DefectForge/dataset",
+            description="Describes a photo in words with a captioning model and puts the defect into the description, "
+            "as the study did for its second prompt.",
+            inputs=[
+                io.Image.Input("image", tooltip="The photo to describe; of a batch, the first."),
+                io.String.Input(
+                    "model",
+                    default="blip-image-captioning-base",
+                    tooltip="Folder under models/caption that holds a captioning model in transformers' layout "
+                    "(config.json, model.safetensors, tokenizer files).",
+                ),
+                io.String.Input(
+                    "find",
+                    default="nut",
+                    tooltip="Word of the caption to replace; empty leaves the caption as it is.",
+                ),
+                io.String.Input(
+                    "replace",
+                    default="defective hazelnut with hole",
+                    tooltip="What to put in its place; in front of the caption where the word does not occur.",
+                ),
+                io.Int.Input(
+                    "max_tokens", default=40, min=1, max=200, tooltip="Longest caption, in the model's tokens."
+                ),
+            ],
+            outputs=[
+                io.String.Output(display_name="prompt", tooltip="The caption with the defect in it."),
+                io.String.Output(display_name="caption", tooltip="What the model said."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model: str) -> bool | str:
+        try:
+            caption_folder(model, current().model_folders(FOLDER))
+        except FileNotFoundError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(cls, image: torch.Tensor, model: str, find: str, replace: str, max_tokens: int) -> io.NodeOutput:
+        folder = caption_folder(model, current().model_folders(FOLDER))
+        caption = _describe(folder, image[:1], max_tokens)
+        return io.NodeOutput(caption_to_prompt(caption, find, replace), caption)
+
+
+def caption_folder(name: str, roots: list[Path]) -> Path:
+    """Find the captioning model `name` under `roots`.
+
+    Raises:
+        FileNotFoundError: it is in none of them, or its name leads out of them.
+    """
+    for root in roots:
+        folder = (root / name).resolve()
+        if name and folder.is_relative_to(root.resolve()) and (folder / "config.json").is_file():
+            return folder
+    looked = ", ".join(str(root) for root in roots)
+    raise FileNotFoundError(
+        f"no captioning model {name!r}: expected a folder of that name with config.json, model.safetensors and "
+        f"tokenizer files in {looked}. Download Salesforce/blip-image-captioning-base into it, or write the prompt "
+        "by hand."
+    )
+
+
+def _describe(folder: Path, image: torch.Tensor, max_tokens: int) -> str:
+    from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+
+    # A folder on this machine and nothing else: a server must not reach for a hub while a prompt runs.
+    options: dict[str, Any] = {"local_files_only": True}
+    device = current().device()
+    for _ in watched(range(1), 1):
+        model: torch.nn.Module = AutoModelForImageTextToText.from_pretrained(folder, **options)
+        model.to(device).eval()
+        processor = AutoImageProcessor.from_pretrained(folder, **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        # Channels last, 0..1 floats: the processor would scale by 255 once more.
+        pixels = processor(images=list(image.cpu().numpy()), do_rescale=False, return_tensors="pt")["pixel_values"]
+        with torch.inference_mode():
+            tokens = model.generate(pixel_values=pixels.to(device), max_new_tokens=max_tokens, do_sample=False)
+    return str(tokenizer.decode(tokens[0], skip_special_tokens=True)).strip()
+
+
+NODES = (DefectForgeImageToPrompt,)
