@@ -94,7 +94,7 @@ def _describe(folder: Path, image: torch.Tensor, max_tokens: int) -> str:
     options: dict[str, Any] = {"local_files_only": True}
     device = current().device()
     for _ in watched(range(1), 1):
-        model: torch.nn.Module = AutoModelForImageTextToText.from_pretrained(folder, **options)
+        model: Any = AutoModelForImageTextToText.from_pretrained(folder, **options)
         model.to(device).eval()
         processor = AutoImageProcessor.from_pretrained(folder, **options)
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
