@@ -1,0 +1,53 @@
+"""IMAGE tensors and 8-bit pictures: exact there and back.
+
+An IMAGE is float 0..1 ``[B, H, W, 3]`` with the values ``u8 / 255``. Going back *rounds*: truncating, as a plain cast
+does, darkens a pixel by one level wherever a resize or a device change left it a hair below its level.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+
+def to_u8(image: Tensor) -> NDArray[np.uint8]:
+    """One IMAGE or MASK ``[H, W, ...]`` in 0..1 as 8-bit, rounded."""
+    return np.asarray((image.detach().to("cpu", torch.float32) * 255.0).round().clamp(0, 255).to(torch.uint8).numpy())
+
+
+def from_u8(array: NDArray[np.uint8]) -> Tensor:
+    """An 8-bit array as float32 in 0..1, same shape."""
+    return torch.from_numpy(np.array(array, np.float32)) / 255.0
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """One IMAGE ``[H, W, 3]`` or MASK ``[H, W]`` as an RGB or grey picture."""
+    return Image.fromarray(to_u8(image))
+
+
+def from_pil(picture: Image.Image) -> Tensor:
+    """A picture as one IMAGE ``[H, W, 3]``; grey, palette and 16-bit pictures become 8-bit RGB, alpha is dropped."""
+    if picture.mode.startswith("I"):
+        # PIL's own conversion clips 16-bit grey to white.
+        array = np.asarray(picture, np.float64) / 65535.0
+        picture = Image.fromarray(np.round(array * 255.0).astype(np.uint8))
+    return from_u8(np.asarray(picture.convert("RGB")))
+
+
+def resize(image: Tensor, height: int, width: int) -> Tensor:
+    """Resize one IMAGE ``[H, W, 3]`` with Lanczos (the web UI's filter); the same size comes back untouched."""
+    if image.shape[0] == height and image.shape[1] == width:
+        return image
+    return from_u8(np.asarray(to_pil(image).resize((width, height), Image.Resampling.LANCZOS))).to(image.device)
+
+
+def resize_mask(mask: Tensor, height: int, width: int) -> Tensor:
+    """Resize one MASK ``[H, W]`` without ringing (area when shrinking, linear when growing); stays in 0..1."""
+    if mask.shape[0] == height and mask.shape[1] == width:
+        return mask
+    picture = Image.fromarray(mask.detach().cpu().numpy().astype(np.float32), mode="F")
+    resized = picture.resize((width, height), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(resized, np.float32)).clamp(0.0, 1.0).to(mask.device)
