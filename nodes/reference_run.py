@@ -1,0 +1,418 @@
+"""One sampling run with references: roles of rows, features written and read, everything dropped at the end."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import logging
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from . import host
+from .algorithms.adain import resize_mask
+from .algorithms.reference_bank import Bank, Same, digest
+from .algorithms.reference_layers import is_active, step_of
+from .algorithms.reference_noise import NOISE_MODES, reference_noise
+from .reference_config import CONCAT_CHANNELS, LATENT_CHANNELS, Reference, ReferenceConfig
+from .reference_patches import Plan, Reader, Written, reading_options, writing_options
+
+logger = logging.getLogger(__name__)
+
+Area = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one evaluation of the conditionings says of the rows that follow.
+
+    Attributes:
+        unconditional: for each conditioning, by its index, whether it is the unconditional side.
+        areas: (index, uuid) of a conditioning with an area -> height, width, top, left in latent cells.
+    """
+
+    unconditional: tuple[bool, ...]
+    areas: dict[tuple[int, Any], Area] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """The prompt side of a reference row: context, vector conditioning, and whether it edits an image."""
+
+    index: int
+    context: torch.Tensor | None
+    vector: torch.Tensor | None
+    edits: bool
+
+    key: Hashable = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", (digest(self.context), digest(self.vector), self.edits))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of a reference pass."""
+
+    reference: Reference
+    sigma: float
+    context: Context
+    key: Hashable
+
+
+class Run:
+    """State of one sampling run; made when it starts, closed when it ends, however it ends."""
+
+    def __init__(self, config: ReferenceConfig, guider: Any, sigmas: torch.Tensor, shape: Sequence[int]) -> None:
+        """Check the run and prepare it.
+
+        Args:
+            config: the references.
+            guider: holds the conditionings (`conds`) and the MODEL (`model_patcher`).
+            sigmas: the schedule with its final 0.
+            shape: shape of the latent batch.
+
+        Raises:
+            ValueError: latent or target mask do not fit; raised before anything is sampled.
+        """
+        self.config = config
+        self.guider = guider
+        self.references = tuple(reference for reference in config.references if not reference.inert)
+        self.schedule = [float(value) for value in sigmas.tolist()]
+        if len(shape) != 4 or shape[1] != LATENT_CHANNELS:
+            raise ValueError(
+                f"reference-only samples latents [batch, {LATENT_CHANNELS}, height, width], but this latent is "
+                f"{list(shape)}: use an SD 1.x, SD 2.x or SDXL latent"
+            )
+        self.batch, self.height, self.width = int(shape[0]), int(shape[2]), int(shape[3])
+        for reference in self.references:
+            if reference.target is not None and reference.target.shape[0] not in (1, self.batch):
+                raise ValueError(
+                    f"the target mask holds {reference.target.shape[0]} masks, but {self.batch} pictures are sampled: "
+                    f"give one mask for all, or {self.batch}"
+                )
+        self.sampling = guider.model_patcher.get_model_object("model_sampling")
+        self._log_sigmas = [math.log(max(float(value), 1e-20)) for value in self.sampling.sigmas.tolist()]
+        self._banks: dict[Hashable, Bank] = {}
+        self._banks_sigma: float | None = None
+        self._targets: dict[Hashable, torch.Tensor] = {}
+        self._warned: set[str] = set()
+
+    def close(self) -> None:
+        """Let go of everything that was held for this run."""
+        self._banks.clear()
+        self._targets.clear()
+
+    def warn_once(self, message: str) -> None:
+        """Log a warning the first time in this run."""
+        if message not in self._warned:
+            self._warned.add(message)
+            logger.warning(message)
+
+    # Roles ---------------------------------------------------------------------------------------------------------
+
+    def describe(self, conds: Sequence[list[dict[str, Any]] | None]) -> Call:
+        """Tell the sides of guidance apart, by identity with the guider's lists and never by their order.
+
+        Order and indices mean different things under different guiders. Lists that other extensions have rebuilt are
+        recognised by the id of their first entry; what remains unknown counts as conditional, as in the original.
+        """
+        unconditional = tuple(self._is_unconditional(entries) for entries in conds)
+        areas: dict[tuple[int, Any], Area] = {}
+        for index, entries in enumerate(conds):
+            for entry in entries or ():
+                if "area" in entry and len(entry["area"]) == 4:
+                    tall, wide, top, left = (int(value) for value in entry["area"])
+                    area = (min(self.height - top, tall), min(self.width - left, wide), top, left)
+                    areas[(index, entry.get("uuid"))] = area
+        return Call(unconditional, areas)
+
+    def _is_unconditional(self, entries: list[dict[str, Any]] | None) -> bool:
+        if not entries:
+            return False
+        known: dict[str, list[dict[str, Any]]] = self.guider.conds
+        role = next((key for key, value in known.items() if value is entries), None)
+        if role is None:
+            first = entries[0].get("uuid", object())
+            role = next((key for key, value in known.items() if value and value[0].get("uuid") == first), None)
+        # Guiders with more sides mark the negative ones by prompt type: DualCFG's middle, Perp-Neg's empty one.
+        return role == "negative" or any(entry.get("prompt_type") == "negative" for entry in entries)
+
+    def _shared_context(self, device: torch.device, concat: torch.Tensor | None, index: int) -> Context:
+        """The context of the first positive conditioning, for features that both sides share."""
+        conds: dict[str, list[dict[str, Any]]] = self.guider.conds
+        positive = next(
+            (entries for entries in conds.values() if entries and not self._is_unconditional(entries)), None
+        )
+        if positive is None:
+            raise ValueError("shared reference context: the guider has no positive conditioning; choose exact contexts")
+        parts = positive[0]["model_conds"]
+
+        def value(name: str) -> torch.Tensor | None:
+            part = parts.get(name)
+            return None if part is None else part.cond[:1].to(device)
+
+        return Context(index, value("c_crossattn"), value("y"), _edits(concat))
+
+    # Planning ------------------------------------------------------------------------------------------------------
+
+    def active(self, sigma: float) -> list[Reference]:
+        """References that act at a noise level."""
+        step, steps = step_of(sigma, self.schedule), len(self.schedule) - 1
+        return [reference for reference in self.references if is_active(step, steps, reference.start, reference.end)]
+
+    def evaluate(
+        self,
+        executor: Any,
+        call: Call,
+        x: torch.Tensor,
+        t: torch.Tensor,
+        c_concat: torch.Tensor | None,
+        c_crossattn: torch.Tensor | None,
+        options: dict[str, Any],
+        kwargs: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Have the features that a model call needs, and return the options with which it reads them."""
+        levels = t.tolist()
+        sigma = float(levels[0])
+        if any(level != sigma for level in levels):
+            raise ValueError("reference-only needs one noise level for all rows of a model call, but they differ")
+        references = self.active(sigma)
+        indices = list(options.get("cond_or_uncond", ()))
+        if not references or not indices:
+            return options
+        if x.shape[0] % len(indices):
+            raise ValueError(
+                f"a model call with {x.shape[0]} rows for {len(indices)} conditionings cannot be split evenly"
+            )
+        if sigma != self._banks_sigma:
+            self._banks.clear()
+            self._banks_sigma = sigma
+        per_chunk = x.shape[0] // len(indices)
+        uuids = list(options.get("uuids", [None] * len(indices)))
+        weights_key = self._weights_key(options)
+        readers: list[tuple[slice, bool, Context, Area]] = []
+        for chunk, index in enumerate(indices):
+            unconditional = call.unconditional[index] if index < len(call.unconditional) else False
+            if unconditional and all(reference.fidelity >= 1.0 for reference in references):
+                continue  # the unconditional half reads nothing: no features for it either
+            area = call.areas.get((index, uuids[chunk]), (self.height, self.width, 0, 0))
+            for rows in _equal_runs(chunk * per_chunk, per_chunk, (c_crossattn, kwargs.get("y"))):
+                context = self._context(rows.start, index, x.device, c_concat, c_crossattn, kwargs)
+                readers.append((rows, unconditional, context, area))
+        keys: dict[tuple[int, Hashable], Hashable] = {}
+        jobs: dict[Hashable, Job] = {}
+        for _, _, context, _ in readers:
+            for reference in references:
+                key = (weights_key, reference.identity, sigma, context.key, str(x.dtype), str(x.device))
+                keys[(id(reference), context.key)] = key
+                if key in self._banks or key in jobs:
+                    continue
+                bank = self.config.cache.get(key)
+                if bank is None:
+                    jobs[key] = Job(reference, sigma, context, key)
+                else:
+                    self._banks[key] = bank.to(x.device)
+        if jobs:
+            self._write(executor, list(jobs.values()), x, c_concat, options, kwargs)
+        plan = Plan(rows=x.shape[0], height=int(x.shape[2]), width=int(x.shape[3]), warn=self.warn_once)
+        for rows, unconditional, context, area in readers:
+            first = rows.start % per_chunk
+            for reference in references:
+                bank = self._banks[keys[(id(reference), context.key)]]
+                target = self._target(reference, area, first, rows.stop - rows.start, per_chunk, x)
+                plan.readers.append(Reader(rows, unconditional, reference, bank, target))
+        return reading_options(options, plan)
+
+    def _context(
+        self,
+        row: int,
+        index: int,
+        device: torch.device,
+        c_concat: torch.Tensor | None,
+        c_crossattn: torch.Tensor | None,
+        kwargs: dict[str, Any],
+    ) -> Context:
+        concat = None if c_concat is None else c_concat[row : row + 1]
+        if self.config.contexts == "shared":
+            return self._shared_context(device, concat, index)
+        vector = kwargs.get("y")
+        return Context(
+            index,
+            None if c_crossattn is None else c_crossattn[row : row + 1],
+            None if vector is None else vector[row : row + 1],
+            _edits(concat),
+        )
+
+    def _weights_key(self, options: dict[str, Any]) -> Hashable:
+        """All that decides what the network computes: weights, LoRA hooks at their strengths, foreign patches."""
+        patcher = self.guider.model_patcher
+        hooks = getattr(getattr(patcher, "current_hooks", None), "hooks", ())
+        patches = options.get("patches", {})
+        replaced = options.get("patches_replace", {})
+        return (
+            str(patcher.patches_uuid),
+            Same(self.sampling),
+            tuple((Same(hook.hook_ref), float(hook.strength)) for hook in hooks),
+            tuple(
+                (name, Same(patch)) for name in sorted(patches) if name not in _POSITIONED for patch in patches[name]
+            ),
+            tuple((name, key, Same(patch)) for name in sorted(replaced) for key, patch in replaced[name].items()),
+            Same(options.get("optimized_attention_override")),
+        )
+
+    def _target(
+        self, reference: Reference, area: Area, first: int, rows: int, images: int, x: torch.Tensor
+    ) -> torch.Tensor | None:
+        """The target mask of a group of rows ``[1 or rows, h, w]`` at the resolution of the (cropped) latent."""
+        if reference.target is None:
+            return None
+        tall, wide, top, left = area
+        if (tall, wide) != tuple(x.shape[2:]):
+            raise ValueError(
+                f"a target mask needs to know where a part of {x.shape[3]} x {x.shape[2]} latent cells lies in the "
+                "picture, but another extension samples in tiles: remove the target mask or the tiling"
+            )
+        key = (id(reference), area, first, rows)
+        if key not in self._targets:
+            mask = resize_mask(reference.target, self.height, self.width)[:, top : top + tall, left : left + wide]
+            if mask.shape[0] > 1 and images == mask.shape[0]:
+                mask = mask[first : first + rows]
+            self._targets[key] = mask.to(x.device)
+        return self._targets[key]
+
+    # Writing -------------------------------------------------------------------------------------------------------
+
+    def _level(self, sigma: float) -> int:
+        """Index of a noise level in the model's table."""
+        value = math.log(max(sigma, 1e-20))
+        place = bisect.bisect_left(self._log_sigmas, value)
+        around = [i for i in (place - 1, place) if 0 <= i < len(self._log_sigmas)]
+        return min(around, key=lambda i: abs(self._log_sigmas[i] - value))
+
+    def _with_later_steps(self, jobs: list[Job]) -> list[Job]:
+        """Add the same references and contexts at the next steps, as far as one pass and the cache have room."""
+        limit = max(self.config.ahead, len(jobs))
+        hooked = bool(getattr(self.guider.model_patcher, "current_hooks", None))
+        sigma = jobs[0].sigma
+        # Hooked weights may change from step to step; between two steps of the schedule nothing is known of the next.
+        if hooked or sigma not in self.schedule or self.config.cache.limit <= 0:
+            return jobs
+        more = list(jobs)
+        for later in self.schedule[self.schedule.index(sigma) + 1 : -1]:
+            acting = {id(reference) for reference in self.active(later)}
+            step = [Job(j.reference, later, j.context, _at(j.key, later)) for j in jobs if id(j.reference) in acting]
+            step = [job for job in step if job.key not in self.config.cache]
+            if len(more) + len(step) > limit:
+                break
+            more += step
+        return more
+
+    def _write(
+        self,
+        executor: Any,
+        jobs: list[Job],
+        x: torch.Tensor,
+        c_concat: torch.Tensor | None,
+        options: dict[str, Any],
+        kwargs: dict[str, Any],
+    ) -> None:
+        host.current().check_interrupt()
+        groups: dict[Hashable, list[Job]] = {}
+        for job in self._with_later_steps(jobs):
+            shape = None if job.context.context is None else tuple(job.context.context.shape)
+            groups.setdefault((tuple(job.reference.latent.shape), shape), []).append(job)
+        for group in groups.values():
+            for job, bank in zip(group, self._write_rows(executor, group, x, c_concat, options, kwargs), strict=True):
+                self.config.cache.put(job.key, bank)
+                if job.sigma == self._banks_sigma:
+                    self._banks[job.key] = bank
+
+    def _write_rows(
+        self,
+        executor: Any,
+        jobs: list[Job],
+        x: torch.Tensor,
+        c_concat: torch.Tensor | None,
+        options: dict[str, Any],
+        kwargs: dict[str, Any],
+    ) -> list[Bank]:
+        """Run the network once on the noised references, one row a job, and take the features on the way."""
+        sigmas = torch.tensor([job.sigma for job in jobs], device=x.device, dtype=x.dtype)
+        rows = []
+        for job in jobs:
+            reference = job.reference
+            level = self._level(job.sigma) if reference.noise_mode == NOISE_MODES[0] else -1
+            noise = reference_noise(reference.latent.shape, reference.seed, level, reference.ordinal)
+            at = torch.tensor([job.sigma], dtype=torch.float32)
+            rows.append(self.sampling.noise_scaling(at, noise, reference.latent))
+        noised = torch.cat(rows).to(x)
+        concat = None
+        if c_concat is not None:
+            concat = torch.cat([_concat_row(job, c_concat) for job in jobs]).to(c_concat)
+        contexts = [job.context.context for job in jobs]
+        context = None if contexts[0] is None else torch.cat([part for part in contexts if part is not None])
+        extra = {name: _first_rows(value, x.shape[0], len(jobs)) for name, value in kwargs.items()}
+        vectors = [job.context.vector for job in jobs if job.context.vector is not None]
+        if vectors:
+            extra["y"] = torch.cat(vectors)
+        written = Written(jobs=[job.reference for job in jobs], height=noised.shape[2], width=noised.shape[3])
+        written.warn = self.warn_once
+        own = writing_options(options, written, [job.context.index for job in jobs], sigmas)
+        try:
+            executor(noised, sigmas, concat, context, None, own, **extra)
+        except Written.Complete as stop:
+            # The features are all there: the rest of the network need not run.
+            if stop.written is not written:
+                raise
+        return written.banks()
+
+
+#: Patches that belong to places in the generated picture (GLIGEN's boxes) and say nothing of the reference.
+_POSITIONED = frozenset({"middle_patch"})
+
+
+def _at(key: Hashable, sigma: float) -> Hashable:
+    """A bank's key at another noise level."""
+    assert isinstance(key, tuple)
+    return (*key[:2], sigma, *key[3:])
+
+
+def _edits(concat: torch.Tensor | None) -> bool:
+    """Whether the rows carry an image to edit: pix2pix's unconditional rows concatenate zeros instead."""
+    return concat is not None and concat.shape[1] == CONCAT_CHANNELS[8] and bool((concat != 0).any())
+
+
+def _concat_row(job: Job, c_concat: torch.Tensor) -> torch.Tensor:
+    """What a reference row concatenates: nothing masked and itself (inpainting), itself or zeros (pix2pix)."""
+    latent = job.reference.latent
+    if c_concat.shape[1] == CONCAT_CHANNELS[9]:
+        return torch.cat([torch.zeros_like(latent[:, :1]), latent], dim=1)
+    if c_concat.shape[1] == CONCAT_CHANNELS[8]:
+        return job.reference.raw_latent if job.context.edits else torch.zeros_like(latent)
+    raise ValueError(
+        f"this model concatenates {c_concat.shape[1]} channels to the latent; a reference is known for 5 (inpainting) "
+        "and 4 (pix2pix)"
+    )
+
+
+def _first_rows(value: Any, rows: int, wanted: int) -> Any:
+    """A model argument for `wanted` reference rows: per-row tensors give their first row, the rest stays."""
+    if isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape[0] == rows:
+        return value[:1].expand(wanted, *value.shape[1:])
+    return value
+
+
+def _equal_runs(start: int, count: int, tensors: Iterable[Any]) -> list[slice]:
+    """Split `count` rows from `start` where a per-row tensor changes (a batch of different prompts)."""
+    cuts = {0, count}
+    for tensor in tensors:
+        if isinstance(tensor, torch.Tensor) and tensor.shape[0] >= start + count and count > 1:
+            part = tensor[start : start + count].flatten(1)
+            changed = (part[1:] != part[:-1]).any(dim=1).nonzero().flatten().tolist()
+            cuts.update(int(place) + 1 for place in changed)
+    edges = sorted(cuts)
+    return [slice(start + a, start + b) for a, b in itertools.pairwise(edges)]
