@@ -85,15 +85,15 @@ def _pass_input_through(state: dict[str, torch.Tensor], unet: UNetLayout) -> Non
     shortcut = state[f"{UNET}{last_res.ldm}.skip_connection.weight"]
     out = state[f"{UNET}out.2.weight"]
     group = width // 32
-    shortcut[:half] *= 0.3
-    out *= 0.5
+    shortcut[:half] *= 0.15
+    out *= 0.2
     for channel in range(half):
         # Whole groups of the norm carry one latent channel, signs alternating: their mean stays near zero.
         latent, sign = (channel // group) % 4, 1.0 if channel % 2 == 0 else -1.0
         first[channel] = 0
         first[channel, latent, 1, 1] = sign
         shortcut[channel, shortcut.shape[1] - width + channel, 0, 0] += 1.0
-        out[latent, channel, 1, 1] += 1.6 * sign * 4 / half
+        out[latent, channel, 1, 1] += 2.2 * sign * 4 / half
 
 
 def write(
