@@ -1,7 +1,216 @@
-"""From a photo and a mask to what the sampler starts from, and back."""
+"""From a photo and a mask to what the sampler starts from, and back into the photo."""
 
 from __future__ import annotations
 
-from comfy_api.latest import io
+import logging
+from typing import Any
 
-NODES: list[type[io.ComfyNode]] = []
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from .algorithms import crops
+from .algorithms.fills import MaskedContent, latent_mask, mismatch, prepare, set_latent_content
+from .algorithms.masks import as_mask_batch, binarise, to_array
+from .algorithms.overlay import overlay
+from .host import watched
+
+LOG = logging.getLogger(__name__)
+
+AROUND_MASK, WHOLE_PHOTO = "around the mask", "whole photo"
+
+#: What `DefectForgeStitch` needs: `crops.Stitch`.
+StitchType = io.Custom("DEFECTFORGE_STITCH")
+
+
+class DefectForgeCropForDefect(io.ComfyNode):
+    """Cut the working crop out of a photo."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DefectForgeCropForDefect",
+            display_name="Crop for Defect",
+            category="DefectForge/inpaint",
+            description="Cuts a square around the mask and resizes it to the model's size, so that even a small defect "
+            "spans enough latent cells to be drawn. Stitch puts the result back.",
+            inputs=[
+                io.Image.Input("image", tooltip="The photos, any size."),
+                io.Mask.Input("mask", tooltip="The denoise mask: what will be repainted. One, or one for each photo."),
+                io.Int.Input(
+                    "size",
+                    default=512,
+                    min=64,
+                    max=2048,
+                    step=8,
+                    tooltip="Side of the crop after resizing, in px: the model's native size (Stable Diffusion 1.5: "
+                    "512, the miniature: 128).",
+                ),
+                io.Combo.Input(
+                    "mode",
+                    options=[AROUND_MASK, WHOLE_PHOTO],
+                    default=AROUND_MASK,
+                    tooltip="'whole photo' resizes the photo as it is: the plain behaviour, in which small masks "
+                    "change nothing.",
+                ),
+                io.Float.Input(
+                    "context",
+                    default=0.0,
+                    min=0.0,
+                    max=20.0,
+                    step=0.1,
+                    tooltip="Side of the crop as a multiple of the mask's longer side. 0 chooses by itself: as much "
+                    "surroundings as leave the hole 16 latent cells. Raise it when the defect does not fit its "
+                    "surroundings, lower it when it lacks detail.",
+                ),
+                io.Mask.Input(
+                    "label_mask",
+                    optional=True,
+                    tooltip="The hole itself, by which the automatic context is measured. Unplugged: the denoise mask.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The crop, size x size."),
+                io.Mask.Output(display_name="mask", tooltip="The denoise mask of the crop, soft."),
+                io.Mask.Output(display_name="label_mask", tooltip="The label mask of the crop, hard."),
+                StitchType.Output(display_name="stitch", tooltip="Photo, mask and place of the crop, for Stitch."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, image: Tensor, mask: Tensor, size: int, mode: str, context: float, label_mask: Tensor | None = None
+    ) -> io.NodeOutput:
+        photos = image[..., :3].to("cpu", torch.float32)
+        batch, height, width = photos.shape[:3]
+        denoise = as_mask_batch(mask, batch, height, width, "mask").cpu()
+        label = binarise(
+            denoise if label_mask is None else as_mask_batch(label_mask, batch, height, width, "label_mask")
+        )
+        windows, cuts, masks, labels = [], [], [], []
+        for i in watched(range(batch), batch):
+            if mode == WHOLE_PHOTO:
+                window = crops.whole_photo(height, width)
+            else:
+                window = crops.window_around(denoise[i].numpy(), to_array(label[i]), size, context)
+            rows, columns = crops.working_size(window, size)
+            windows.append(window)
+            cuts.append(crops.crop(photos[i], window, rows, columns))
+            masks.append(crops.crop_mask(denoise[i], window, rows, columns))
+            labels.append(binarise(crops.crop_mask(label[i], window, rows, columns)))
+        cut, soft = torch.stack(cuts), torch.stack(masks)
+        put_back = crops.Stitch(photos, denoise, tuple(windows))
+        return io.NodeOutput(cut, soft, torch.stack(labels), put_back, ui=ui.PreviewImage(overlay(cut, soft), cls=cls))
+
+
+class DefectForgeStitch(io.ComfyNode):
+    """Put sampled crops back into their photos."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DefectForgeStitch",
+            display_name="Stitch",
+            category="DefectForge/inpaint",
+            description="Puts the sampled crop back into the photo. Outside the denoise mask's feather every pixel is "
+            "the photo's, bit for bit.",
+            inputs=[
+                StitchType.Input("stitch", tooltip="From Crop for Defect."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The sampled crops, any size: one for each photo, or many for one photo.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The photos at their own size, with the defect.")],
+        )
+
+    @classmethod
+    def execute(cls, stitch: crops.Stitch, image: Tensor) -> io.NodeOutput:
+        return io.NodeOutput(crops.stitch(stitch, image[..., :3].to("cpu", torch.float32)))
+
+
+class DefectForgeMaskedContent(io.ComfyNode):
+    """Prepare the latent that inpainting starts from."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DefectForgeMaskedContent",
+            display_name="Masked Content",
+            category="DefectForge/inpaint",
+            description="What the hole holds before sampling: the four choices of the AUTOMATIC1111 web UI (fill, "
+            "original, latent noise, latent nothing), computed as there. Gives a latent with its noise mask.",
+            inputs=[
+                io.Image.Input("pixels", tooltip="The working crop; sides in multiples of 8 px."),
+                io.Mask.Input("mask", tooltip="The denoise mask of the crop: one, or one for each picture."),
+                io.Vae.Input("vae", tooltip="The checkpoint's VAE (Stable Diffusion 1.x or 2.x)."),
+                io.Combo.Input(
+                    "mode",
+                    options=[content.value for content in MaskedContent],
+                    default=MaskedContent.LATENT_NOISE.value,
+                    tooltip="fill: the smeared surroundings, for denoise 0.5 to 1. original: the photo itself, for "
+                    "denoise 0.3 to 0.9. latent noise: the most new structure, for denoise 0.8 to 1. latent nothing: "
+                    "a flat start, for denoise 0.8 to 1.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Only for latent noise; picture i of a batch takes seed + i. With the sampler's seed it is "
+                    "the sampler's own noise, as in the web UI; any other seed gives independent noise.",
+                ),
+                io.Float.Input(
+                    "denoise",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The sampler's denoising strength. Changes nothing here: you are warned when it does not "
+                    "suit the mode.",
+                ),
+                io.Float.Input(
+                    "mask_blur",
+                    default=4.0,
+                    min=0.0,
+                    max=64.0,
+                    step=0.5,
+                    tooltip="Blur of the mask in px of the crop (web UI: 4). The latent mask is set where the blurred "
+                    "mask reaches one half.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="Start of the sampler, with its binary noise mask."),
+                io.Image.Output(display_name="pixels", tooltip="The pixels that were encoded, filled or original."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, pixels: Tensor, mask: Tensor, vae: Any, mode: str, seed: int, denoise: float, mask_blur: float
+    ) -> io.NodeOutput:
+        batch, height, width = pixels.shape[:3]
+        if height % crops.LATENT_CELL or width % crops.LATENT_CELL:
+            raise ValueError(
+                f"pixels: {width}x{height} px do not divide into latent cells of 8 px, and the VAE would shift the "
+                "picture against its mask. Resize to multiples of 8, e.g. with Crop for Defect."
+            )
+        content = MaskedContent(mode)
+        warning = mismatch(content, denoise)
+        if warning is not None:
+            LOG.warning("Masked Content: %s", warning)
+        masks = as_mask_batch(mask, batch, height, width)
+        pairs = [prepare(pixels[i, ..., :3], masks[i], content, mask_blur) for i in watched(range(batch), batch)]
+        filled = torch.stack([picture for picture, _ in pairs])
+        latent = vae.encode(filled)
+        rows, columns = latent.shape[-2:]
+        cells = torch.stack([torch.from_numpy(latent_mask(blurred, rows, columns)) for _, blurred in pairs])[:, None]
+        samples = set_latent_content(latent, cells.to(latent), content, seed)
+        shown = ui.PreviewImage(filled, cls=cls).as_dict()
+        if warning is not None:
+            shown["text"] = (warning,)
+        return io.NodeOutput({"samples": samples, "noise_mask": cells}, filled, ui=shown)
+
+
+NODES: list[type[io.ComfyNode]] = [DefectForgeCropForDefect, DefectForgeMaskedContent, DefectForgeStitch]

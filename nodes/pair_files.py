@@ -1,0 +1,129 @@
+"""Image and mask pairs on disk: MVTec layout, sharded, and whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+#: Pairs in one folder before another is opened: file managers and network shares get slow above that.
+SHARD = 1000
+
+
+@dataclass(frozen=True)
+class PairPaths:
+    """Where one pair is: folders below the output folder, and its number."""
+
+    image_folder: str
+    mask_folder: str
+    number: int
+
+    @property
+    def image_name(self) -> str:
+        """File name of the picture."""
+        return f"{self.number:06d}.png"
+
+    @property
+    def mask_name(self) -> str:
+        """File name of its mask."""
+        return f"{self.number:06d}_mask.png"
+
+
+def pair_paths(prefix: str, category: str, defect_type: str, number: int) -> PairPaths:
+    """MVTec layout, with a subfolder for every thousand pairs after the first."""
+    shard = f"/{number // SHARD:04d}" if number >= SHARD else ""
+    head = f"{prefix}/{category}" if prefix else category
+    return PairPaths(f"{head}/test/{defect_type}{shard}", f"{head}/ground_truth/{defect_type}{shard}", number)
+
+
+def safe_prefix(prefix: str) -> str:
+    """A prefix as a relative path that stays inside the output folder.
+
+    Raises:
+        ValueError: absolute, with a drive, or with ``..``.
+    """
+    parts = [part for part in prefix.replace("\\", "/").split("/") if part not in ("", ".")]
+    if prefix.startswith(("/", "\\")) or ".." in parts or any(":" in part for part in parts):
+        raise ValueError(
+            f"filename_prefix: {prefix!r} leads out of the output folder; give a relative path without '..'."
+        )
+    return "/".join(parts)
+
+
+def save_pair(
+    image: Image.Image,
+    mask: Image.Image,
+    output: Path,
+    prefix: str,
+    category: str,
+    defect_type: str,
+    texts: Mapping[str, Any],
+) -> PairPaths:
+    """Write a pair under the next free number; the mask first, so that no image is ever seen without its mask.
+
+    Args:
+        image: RGB.
+        mask: 8-bit grey, 0 and 255.
+        output: the server's output folder.
+        prefix: relative folder, checked by `safe_prefix`.
+        category: folder name.
+        defect_type: folder name.
+        texts: PNG text chunks of the image; values that are not strings are written as JSON.
+    """
+    for number in _free_numbers(output, pair_paths(prefix, category, defect_type, 0)):
+        paths = pair_paths(prefix, category, defect_type, number)
+        mask_path = output / paths.mask_folder / paths.mask_name
+        image_path = output / paths.image_folder / paths.image_name
+        mask_path.parent.mkdir(parents=True, exist_ok=True)
+        image_path.parent.mkdir(parents=True, exist_ok=True)
+        mask_part, image_part = (path.with_name(path.name + ".part") for path in (mask_path, image_path))
+        try:
+            # The exclusive creation claims the number: several servers may share one output folder.
+            claim = os.open(mask_part, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            continue
+        os.close(claim)
+        try:
+            if mask_path.exists() or image_path.exists():
+                continue
+            _write(mask, mask_part, {})
+            _write(image, image_part, texts)
+            os.replace(mask_part, mask_path)
+            os.replace(image_part, image_path)
+        finally:
+            mask_part.unlink(missing_ok=True)
+            image_part.unlink(missing_ok=True)
+        return paths
+    raise AssertionError("unreachable: the numbers do not end")
+
+
+def _free_numbers(output: Path, first: PairPaths) -> Iterator[int]:
+    """Numbers above all that are taken by a picture or a mask."""
+    taken = -1
+    for folder in (output / first.image_folder, output / first.mask_folder):
+        shards = [path for path in folder.glob("[0-9]*") if path.is_dir()]
+        # Only the last shard can hold the highest number.
+        newest = max(shards, key=lambda path: path.name) if shards else folder
+        if newest.is_dir():
+            found = (re.fullmatch(r"(\d{6,})(_mask)?\.png", path.name) for path in newest.iterdir())
+            taken = max([taken, *(int(match[1]) for match in found if match)])
+    while True:
+        taken += 1
+        yield taken
+
+
+def _write(picture: Image.Image, path: Path, texts: Mapping[str, Any]) -> None:
+    info = PngInfo()
+    for key, value in texts.items():
+        info.add_text(key, value if isinstance(value, str) else json.dumps(value))
+    with path.open("wb") as file:
+        picture.save(file, format="PNG", pnginfo=info, compress_level=4)
+        file.flush()
+        os.fsync(file.fileno())
