@@ -16,6 +16,7 @@ from types import TracebackType
 
 from ..errors import server_error
 
+PROGRAM = Path(__file__).with_name("__main__.py")
 #: Lines of the log that an error message shows.
 TAIL_LINES = 20
 
@@ -65,6 +66,7 @@ def start(
     port: int = 0,
     log: Path | None = None,
     timeout: float = 120.0,
+    program: Path = PROGRAM,
 ) -> RunningServer:
     """Start a server and wait until it listens; it ends with this process at the latest.
 
@@ -74,11 +76,12 @@ def start(
         port: 0 picks a free one.
         log: file that gets the server's messages; a temporary one by default.
         timeout: seconds within which it has to listen.
+        program: script to run; another one may register further core nodes before it calls `app.main`.
 
     Raises:
         ServerError: it ended or did not listen in time; the message holds the end of its log.
     """
-    command = [sys.executable, str(Path(__file__).with_name("__main__.py"))]
+    command = [sys.executable, str(program)]
     command += ["--listen", listen, "--port", str(port), "--parent-pid", str(os.getpid())]
     single = {"--input": input, "--output": output, "--temp": temp, "--device": device}
     for option, value in single.items():
