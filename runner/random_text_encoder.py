@@ -2,8 +2,8 @@
 
 The miniature checkpoint was trained against it: its U-Net learnt what these random contexts mean. It is too large to
 ship (246 MB), so it is drawn again. The draw takes raw bytes of NumPy's legacy generator, whose stream is frozen by
-policy (NEP 19), and maps them by one exact subtraction and one IEEE multiplication: no function of a mathematics library
-is involved, so every machine gets the same bits.
+policy (NEP 19), and maps them by one exact subtraction and one IEEE multiplication: no function of a mathematics
+library is involved, so every machine gets the same bits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ SEED = 20231117
 PREFIX = "cond_stage_model.transformer.text_model."
 
 # Spreads of the weights. Token embeddings are large against what the layers add, so that a context still says which
-# word stands there; queries and keys are large enough for attention to choose, so that later positions tell prompts apart.
+# word stands there; queries and keys are large enough for attention to choose, so that later positions
+# tell prompts apart.
 _TOKEN, _POSITION, _CHOICE, _CARRY = 1.0, 0.35, 2.0, 0.6
 
 

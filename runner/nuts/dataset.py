@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from .photo import Picture, draw_defect, draw_nut
+from .photo import Nut, Picture, draw_defect, draw_nut
 
 CATEGORY = "hazelnut"
 
@@ -39,6 +39,8 @@ def write_dataset(
             number += 1
     for kind in kinds:
         for index in range(n_defect):
+            while not Nut(number).has_room(kind):
+                number += 1  # a nut that lies on its shell: another one is photographed
             picture, mask = draw_defect(number, kind, size)
             _save(category / "test" / kind / f"{index:03d}.png", picture)
             _save(category / "ground_truth" / kind / f"{index:03d}_mask.png", mask)

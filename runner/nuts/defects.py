@@ -1,12 +1,13 @@
 """Defects drawn into the shell, with their exact masks: hole, crack, cut, print.
 
-Sizes follow measurements of six real ``hole`` masks: core 15 to 26 % of the nut's diameter, centre at 0.27 to 0.65 of the
-nut's radius, one dark opening inside a light chipped rim, up to three thin cracks that run along the ribs.
+Sizes follow measurements of six real ``hole`` masks: core 15 to 26 % of the nut's diameter, centre at 0.27 to 0.65 of
+the nut's radius, one dark opening inside a light chipped rim, up to three thin cracks that run along the ribs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,10 @@ from .shape import Surface
 from .shell import Shell
 
 KINDS = ("hole", "crack", "cut", "print")
+
+
+class NoRoomError(ValueError):
+    """The nut lies so that no sound part of its shell is in sight where the defect could be."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def place(rng: np.random.Generator, kind: str, surface: Surface, shell: Shell) -
     """Choose a spot on the visible shell, off the scar and away from the rim.
 
     Raises:
-        ValueError: if no spot is found, which means that the nut's pose hides all of its shell.
+        NoRoomError: if the nut's pose hides all of its shell.
     """
     cover = shell.scar_cover(surface)
     distance = np.hypot(surface.camera[:, 0], surface.camera[:, 1])
@@ -76,7 +81,7 @@ def place(rng: np.random.Generator, kind: str, surface: Surface, shell: Shell) -
     allowed = (offset > 0.22) & (offset < 0.62) & (surface.cosine < 0.86) & (cover < 0.01) & (distance < 0.9)
     index = np.flatnonzero(allowed)
     if not len(index):
-        raise ValueError(
+        raise NoRoomError(
             f"no room for a {kind} on this nut: its pose hides the shell between scar and rim; use another seed"
         )
     scar = surface.camera[cover > 0.5]
@@ -115,7 +120,7 @@ def _axis(surface: Surface) -> Floats:
 def _cracks(rng: np.random.Generator, kind: str, diameter: float) -> list[NDArray[np.float64]]:
     """Random walks along the ribs in local coordinates; nut units."""
     count = {"hole": rng.choice(4, p=[0.25, 0.35, 0.3, 0.1]), "crack": 1 + rng.integers(2), "cut": 0, "print": 0}[kind]
-    walks = []
+    walks: list[NDArray[np.float64]] = []
     side = rng.choice([-1.0, 1.0])
     for i in range(int(count)):
         length = rng.uniform(0.15, 0.42) if kind == "hole" else rng.uniform(0.5, 1.0)
@@ -135,7 +140,7 @@ def _distance_to(u: Floats, v: Floats, line: NDArray[np.float64]) -> tuple[Float
     best = np.full(u.shape, 9.0, np.float32)
     where = np.zeros(u.shape, np.float32)
     count = len(line) - 1
-    for i, (a, b) in enumerate(zip(line[:-1], line[1:], strict=True)):
+    for i, (a, b) in enumerate(pairwise(line)):
         edge = (b - a).astype(np.float32)
         t = np.clip(((u - a[0]) * edge[0] + (v - a[1]) * edge[1]) / (edge @ edge + 1e-9), 0.0, 1.0)
         d = np.hypot(u - a[0] - t * edge[0], v - a[1] - t * edge[1]).astype(np.float32)

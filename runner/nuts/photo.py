@@ -36,6 +36,14 @@ class Nut:
         rng = np.random.default_rng([number, 3, defects.KINDS.index(kind)])
         return defects.place(rng, kind, look(self.shape, View(), _PLACING), self.shell)
 
+    def has_room(self, kind: str) -> bool:
+        """Whether enough of the shell is in sight for a defect of ``kind``."""
+        try:
+            self.defect(kind)
+        except defects.NoRoomError:
+            return False
+        return True
+
     def photos(
         self, size: int, wanted: list[defects.Defect | None], view: View | None = None
     ) -> list[tuple[Picture, Picture]]:
@@ -48,7 +56,7 @@ class Nut:
         rng = np.random.default_rng([self.seed, 4])
         back = table(rng, frame, size)
         alpha = surface.alpha
-        back = back * (1.0 - 0.11 * contact_shadow(alpha, frame) * (1.0 - alpha))[..., None]
+        back *= (1.0 - 0.11 * contact_shadow(alpha, frame) * (1.0 - alpha))[..., None]
         light = self.shell.light_on(surface)
         lit = self.shell.albedo(surface) * light[:, None] + _FILL
         grain = sensor_grain(np.random.default_rng([self.shell.grain_seed, size]), size)

@@ -31,8 +31,8 @@ class View:
 class NutShape:
     """Radius of the shell around the nut's centre, and where the nut lies in the photo.
 
-    The shell is star-shaped: ``radius(c) = soft minimum of (1 + tip * exp(-sharp * (1 - c)), base / -c)`` with ``c`` the
-    cosine between a direction and the axis to the tip; the cross-section is an ellipse of ratio ``flat``.
+    The shell is star-shaped: ``radius(c) = soft minimum of (1 + tip * exp(-sharp * (1 - c)), base / -c)`` with ``c``
+    the cosine between a direction and the axis to the tip; the cross-section is an ellipse of ratio ``flat``.
     """
 
     tip: float
@@ -70,7 +70,7 @@ class NutShape:
     def depth(self, points: Floats) -> Floats:
         """Signed distance-like value of scene points ``[N, 3]`` (nut units, camera axes): negative inside."""
         local = points @ self.rotation.astype(np.float32)
-        local = local / np.array([self.length, 1.0, self.flat], np.float32)
+        local /= np.array([self.length, 1.0, self.flat], np.float32)
         norm = np.sqrt(np.einsum("ij,ij->i", local, local)) + 1e-6
         cosine = local[:, 0] / norm
         bump = 1.0 + self.tip * np.exp(-self.sharp * (1.0 - cosine))
@@ -85,9 +85,9 @@ class NutShape:
 class Surface:
     """What the camera sees: arrays over the ``N`` pixels of the nut (``inside``) of a ``size`` x ``size`` picture.
 
-    ``alpha`` is the nut's coverage 0..1 (H, W); ``points`` and ``normals`` are ``[N, 3]`` in the nut's own axes (x to the
-    tip) and in camera axes respectively; ``camera`` are the points in camera axes, nut units; ``cosine`` -1 (base) to 1
-    (tip); ``angle`` is the meridian, -pi..pi; ``pixel`` is a pixel's side in nut units.
+    ``alpha`` is the nut's coverage 0..1 (H, W); ``points`` and ``normals`` are ``[N, 3]`` in the nut's own axes (x to
+    the tip) and in camera axes; ``camera`` are the points in camera axes, nut units; ``cosine`` -1 (base) to 1 (tip);
+    ``angle`` is the meridian, -pi..pi; ``pixel`` is a pixel's side in nut units.
     """
 
     size: int
