@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .client import Client, ServerInfo
@@ -26,6 +27,8 @@ class Collector:
     """What is the same in every record: workflow, overrides, model, data root, pack version."""
     server: ServerInfo
     models: list[dict[str, Any]]
+    root: Path
+    """The dataset's root, as it was given."""
     extra: dict[str, Any] = field(default_factory=dict)
     """extra_pnginfo: the window form travels along, so that a saved PNG opens in the window."""
 
@@ -59,8 +62,8 @@ class Collector:
             "category": job.category,
             "type": job.type,
             "seed": job.seed,
-            "source": _file_record(job.source),
-            "references": [_file_record(reference) for reference in job.references],
+            "source": _file_record(job.source, self.root),
+            "references": [_file_record(reference, self.root) for reference in job.references],
             "prompts": prompts(graph),
             "mask_parameters": mask_parameters(graph),
             "assignments": [list(item) for item in job.assignments],
@@ -73,10 +76,17 @@ class Collector:
         }
 
 
-def _file_record(checked: Checked) -> dict[str, Any]:
-    record: dict[str, Any] = {"path": checked.photo.relative, "sha256": checked.sha256, "size": list(checked.size)}
-    if checked.mask_sha256:
-        record["mask_sha256"] = checked.mask_sha256
+def _file_record(checked: Checked, root: Path) -> dict[str, Any]:
+    """`path` is the photo's address in the layout; `file` where it lies below the data root."""
+    photo = checked.photo
+    record: dict[str, Any] = {
+        "path": photo.relative,
+        "file": photo.path.relative_to(root).as_posix(),
+        "sha256": checked.sha256,
+        "size": list(checked.size),
+    }
+    if photo.mask is not None:
+        record |= {"mask": photo.mask.relative_to(root).as_posix(), "mask_sha256": checked.mask_sha256}
     return record
 
 

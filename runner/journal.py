@@ -148,6 +148,10 @@ class Journal:
         self._end(job_id, code)
         self._do("UPDATE job SET state=?, error=?, error_code=? WHERE id=?", FAILED, error, code, job_id)
 
+    def renew(self, job_id: str) -> None:
+        """A failed job gets all its attempts again: the user has asked for it once more."""
+        self._do("UPDATE job SET state=?, attempts=0, losses=0 WHERE id=?", PENDING, job_id)
+
     def _end(self, job_id: str, verdict: str) -> None:
         self._do("UPDATE attempt SET ended=?, verdict=? WHERE job=? AND ended IS NULL", time.time(), verdict, job_id)
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from .embedded.folders import default_models_directory, model_roots
 from .errors import did_you_mean, request_error
 from .graph import Graph, title_of
 from .overrides import Setting
@@ -78,14 +78,14 @@ def by_file(file: str) -> Model | None:
 
 
 def models_directory(given: str | Path | None = None) -> Path:
-    """Where the embedded server looks for models: --models, DEFECTFORGE_MODELS, or the user's data folder."""
-    if given:
-        return Path(given).expanduser()
-    from_environment = os.environ.get("DEFECTFORGE_MODELS")
-    if from_environment:
-        return Path(from_environment).expanduser()
-    data_home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data_home).expanduser() / "defectforge" / "models"
+    """Where `models fetch` writes and the embedded server looks first: --models, or that server's default."""
+    return Path(given).expanduser() if given else default_models_directory()
+
+
+def local_path(folder: str, file: str, given: str | Path | None = None) -> Path | None:
+    """A model file in any folder that the embedded server searches, or None."""
+    roots = model_roots([Path(given)] if given else [])
+    return next((root / folder / file for root in roots if (root / folder / file).exists()), None)
 
 
 def path_of(model: Model, directory: Path) -> Path:

@@ -1,0 +1,192 @@
+"""The command line. Each command is a few lines; the work is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .reporter import make_reporter
+from .request import Request, with_plan_file
+from .version import version
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(version(), prog_name="defectforge")
+def cli() -> None:
+    """Photos of good parts in, a labelled dataset of plausible defects out.
+
+    Exit codes: 0 all done, 1 some jobs failed, 2 the request is wrong, 3 no server, 130 interrupted (resumable).
+    """
+
+
+def graph_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that change what a workflow computes and where."""
+    options = [
+        click.option(
+            "--set", "set_", multiple=True, metavar="'Title.input=value'", help="Set an input by its node's title."
+        ),
+        click.option("--model", metavar="NAME", help="Checkpoint and working size together; see `defectforge models`."),
+        click.option(
+            "--server", multiple=True, metavar="URL", help="A ComfyUI server; without it, our own is started."
+        ),
+        click.option("--models", type=FOLDER, help="Models folder of the embedded server."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("workflow", required=False)
+@click.option("--data", type=click.Path(path_type=Path), metavar="ROOT", help="Dataset in MVTec AD layout.")
+@click.option("--category", help="Category of the dataset, such as hazelnut.")
+@click.option("--type", "type_", help="Defect type: names the output, and chooses reference photos.")
+@click.option("--new-type", is_flag=True, help="Allow a --type that the dataset does not have.")
+@click.option("--count", type=int, help="Number of draws; by default one for each good photo.")
+@click.option("--seed", type=click.IntRange(0, 2**63), help="Seed of the first draw; the next ones count up.")
+@click.option("--vary", multiple=True, metavar="'Title.input=a,b'", help="Do every draw with each of these values.")
+@click.option("--plan", type=click.Path(dir_okay=False, path_type=Path), help="The same options from a YAML file.")
+@click.option("--out", type=FOLDER, help="Output folder; the same command continues an interrupted run.")
+@click.option("--shard", metavar="i/N", help="Only the i-th of N parts of the jobs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
+@click.option("--stall-seconds", type=float, default=300.0, hidden=True)
+@graph_options
+def run(
+    plan: Path | None, as_json: bool, stall_seconds: float, set_: tuple[str, ...], type_: str | None, **options: Any
+) -> int:
+    """Run WORKFLOW over the good photos of a dataset.
+
+    WORKFLOW is a file saved in ComfyUI's window or exported for its API, or the name of one that comes along.
+    """
+    from .run import run as run_request
+    from .worker import Timing
+
+    request = Request(set=set_, type=type_, **options)
+    if plan is not None:
+        request = with_plan_file(request, plan)
+    reporter = make_reporter(as_json)
+    return guarded(reporter, lambda: run_request(request, reporter, Timing(stall=stall_seconds)))
+
+
+@cli.command()
+@click.argument("workflow")
+@click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
+@graph_options
+def check(workflow: str, as_json: bool, set_: tuple[str, ...], **options: Any) -> int:
+    """Say everything that would fail with WORKFLOW on a server, all at once. Nothing is queued."""
+    from .check import check as check_request
+
+    reporter = make_reporter(as_json)
+    request = Request(workflow=workflow, set=set_, **options)
+    return guarded(reporter, lambda: check_request(request, reporter))
+
+
+@cli.command()
+@click.argument("manifest")
+@click.option("--data", type=click.Path(path_type=Path), metavar="ROOT", help="The dataset, if it has moved.")
+@click.option("--server", multiple=True, metavar="URL", help="A ComfyUI server; without it, our own is started.")
+@click.option("--models", type=FOLDER, help="Models folder of the embedded server.")
+@click.option("--out", type=FOLDER, required=True, help="Where the repeated pairs go.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
+def rerun(manifest: str, as_json: bool, **options: Any) -> int:
+    """Make pairs again from their records: OUT/manifest.jsonl, or OUT/manifest.jsonl:ID for one of them.
+
+    Says for each whether the pixels are the same.
+    """
+    from .rerun import rerun as rerun_records
+
+    reporter = make_reporter(as_json)
+    return guarded(reporter, lambda: rerun_records(manifest, reporter, **options))
+
+
+@cli.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8188, show_default=True, help="0 picks a free one.")
+@click.option("--listen", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--models", type=FOLDER, help="Models folder (checkpoints, loras, ...).")
+@click.option("--data", type=FOLDER, multiple=True, help="Dataset that nodes may read; repeatable.")
+@click.option("--device", help="cpu, cuda, cuda:1 ...; the best one by default.")
+def serve(port: int, listen: str, models: Path | None, data: tuple[Path, ...], device: str | None) -> int:
+    """Run the embedded server by itself until Ctrl-C."""
+    from .serve import serve as serve_forever
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: serve_forever(reporter, port, listen, models, data, device))
+
+
+@cli.command()
+@click.option("--out", type=FOLDER, default=Path("demo-out"), show_default=True, help="Where everything goes.")
+@click.option("--model", help="Checkpoint; by default the miniature.")
+def demo(out: Path, model: str | None) -> int:
+    """The main job on generated nuts: dataset, server, run, contact sheet. Needs nothing but this program."""
+    from .demo import demo as show
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: show(reporter, out, model))
+
+
+@cli.group(invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """Which model files there are, where they go, and whether they are there."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_models)
+
+
+MODELS = click.option("--models", "folder", type=FOLDER, help="Models folder, if not the default one.")
+
+
+@models.command("list")
+@MODELS
+@click.option("--json", "as_json", is_flag=True, help="The table as JSON.")
+def list_models(folder: Path | None = None, as_json: bool = False) -> int:
+    """Every model: file, folder, address, hash, working size."""
+    from .models_command import list_all
+
+    return list_all(folder, as_json)
+
+
+@models.command()
+@click.argument("names", nargs=-1)
+@MODELS
+def verify(names: tuple[str, ...], folder: Path | None) -> int:
+    """Check the files that are there against their hashes."""
+    from .models_command import verify_all
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: verify_all(names, folder, reporter))
+
+
+@models.command()
+@click.argument("name")
+@MODELS
+def fetch(name: str, folder: Path | None) -> int:
+    """Write (our own models) or download (all others) the file of model NAME."""
+    from .models_command import fetch_one
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: fetch_one(name, folder, reporter))
+
+
+def guarded(reporter: Any, work: Callable[[], int]) -> int:
+    """Run, and turn an error into one message and its exit code."""
+    import signal
+
+    from .errors import INTERRUPTED, DefectForgeError
+
+    def as_interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, as_interrupt)
+    try:
+        return work()
+    except DefectForgeError as error:
+        reporter.error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        reporter.line("interrupted")
+        return INTERRUPTED
