@@ -19,9 +19,9 @@ _OUTLINE_POINTS = 128
 
 #: Harmonics of the outline above the ellipse: the low ones make it lopsided, the high ones chipped.
 _LOW_HARMONICS = range(2, 6)
-_HIGH_HARMONICS = range(6, 26)
-_LOW_AMPLITUDE = 0.050
-_HIGH_AMPLITUDE = 0.034
+_HIGH_HARMONICS = range(6, 22)
+_LOW_AMPLITUDE = 0.10
+_HIGH_AMPLITUDE = 0.015
 
 #: Eccentricity of the core's ellipse.
 _ECCENTRICITY = (0.45, 0.78)
@@ -59,9 +59,9 @@ def draw_core(rng: np.random.Generator, area: float) -> NDArray[np.float64]:
     radius = np.ones_like(angle)
     for harmonics, amplitude in ((_LOW_HARMONICS, _LOW_AMPLITUDE), (_HIGH_HARMONICS, _HIGH_AMPLITUDE)):
         order = np.array(harmonics)
-        # Falls with the order, so that chips are small; both sums have the same expected height whatever their length.
-        size = rng.normal(0.0, 1.0, order.size) / np.sqrt(order)
-        size *= amplitude / math.sqrt(float(np.mean(1.0 / order)))
+        # Falls with the order, so that chips are small and the outline stays one of lumps, not of spikes.
+        size = rng.normal(0.0, 1.0, order.size) / order
+        size *= amplitude / math.sqrt(float(np.mean(1.0 / np.square(order))))
         phase = rng.uniform(0, 2 * math.pi, order.size)
         radius = radius + (size[:, None] * np.cos(order[:, None] * angle + phase[:, None])).sum(axis=0)
     radius = np.maximum(radius, 0.35)
@@ -106,7 +106,8 @@ def draw_cracks(
         y = math.sin(heading) * start + np.cumsum(np.sin(bend)) * stride
         x = math.cos(heading) * start + np.cumsum(np.cos(bend)) * stride
         half = 0.5 * max(1.0, rng.uniform(*_CRACK_WIDTH) * part_diameter)
-        taper = np.sqrt(np.linspace(1.0, 0.0, steps))
+        # Real cracks keep their width and end abruptly.
+        taper = np.sqrt(1.0 - np.linspace(0.0, 1.0, steps) ** 6)
         wobble = 1.0 + 0.25 * np.sin(np.cumsum(rng.normal(0.0, 0.5, steps)))
         cracks.append(np.stack([y, x, np.maximum(half * taper * wobble, 0.5)], axis=-1))
     return tuple(cracks)
