@@ -21,7 +21,7 @@ Chunks = list[list[Token]]
 class TextEncoder(nn.Module):
     """CLIP's text tower. Weights are rounded to half precision and computed with in single, as ComfyUI does."""
 
-    def __init__(self, model: CLIPTextModel, projection: torch.Tensor | None) -> None:
+    def __init__(self, model: Any, projection: torch.Tensor | None) -> None:
         super().__init__()
         self.text_model = model
         self.projection = None if projection is None else nn.Parameter(projection, requires_grad=False)
@@ -46,7 +46,7 @@ class TextEncoder(nn.Module):
             vocab_size=VOCABULARY_SIZE,
         )
         with torch.device("meta"):
-            model = CLIPTextModel(config)
+            model: Any = CLIPTextModel(config)
         rounded = {k: v.half().float() for k, v in state.items() if not k.endswith("position_ids")}
         projection = rounded.pop("projection.weight", None)
         model.load_state_dict(rounded, strict=True, assign=True)
@@ -101,6 +101,7 @@ class Clip:
         self.pad_token, self.default_layer, self.project_pooled = pad_token, default_layer, project_pooled
         self.layer_idx: int | None = None
         self.lookup = lookup
+        self.checkpoint: Any = None
         self.weight_patches: dict[str, list[tuple[WeightChange, float]]] = {}
 
     def clone(self) -> Clip:

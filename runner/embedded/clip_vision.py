@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.nn.functional import interpolate
@@ -49,7 +50,7 @@ def preprocessed(image: torch.Tensor, size: int = 224, crop: bool = True) -> tor
 class ClipVision:
     """The CLIP_VISION that nodes hand on."""
 
-    def __init__(self, model: CLIPVisionModel, projection: torch.Tensor, device: torch.device) -> None:
+    def __init__(self, model: Any, projection: torch.Tensor, device: torch.device) -> None:
         self.model, self.projection, self.device = model.to(device), projection.to(device), device
         self.image_size: int = model.config.image_size
 
@@ -100,7 +101,7 @@ def clip_vision_from_state_dict(state: StateDict, device: torch.device) -> ClipV
         hidden_act="gelu" if layers > 24 else "quick_gelu",
     )
     with torch.device("meta"):
-        model = CLIPVisionModel(config)
+        model: Any = CLIPVisionModel(config)
     missing, unexpected = model.load_state_dict(tower, strict=False, assign=True)
     if missing or unexpected:
         raise UnsupportedModelError(f"a CLIP vision model with unknown parts: {(missing + unexpected)[:3]}")

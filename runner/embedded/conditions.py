@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from .core_nodes.resize import repeat_to_batch, resized
 from .patching import call_wrapped, copied, merged
-from .tensors import repeated_to, resized
 
 Condition = dict[str, Any]
 Area = tuple[int, int, int, int]  # height, width, top, left in latent cells
@@ -34,7 +34,7 @@ class RegularCond:
 
     def process_cond(self, batch_size: int, area: Area | None = None, **_: Any) -> Any:
         """The same for a batch of this size."""
-        return type(self)(repeated_to(self.cond, batch_size))
+        return type(self)(repeat_to_batch(self.cond, batch_size))
 
     def can_concat(self, other: Any) -> bool:
         """Whether both may be rows of one batch."""
@@ -52,7 +52,7 @@ class NoiseShapeCond(RegularCond):
         cond = self.cond
         if area is not None:
             cond = cond[..., area[2] : area[2] + area[0], area[3] : area[3] + area[1]]
-        return type(self)(repeated_to(cond, batch_size))
+        return type(self)(repeat_to_batch(cond, batch_size))
 
 
 class CrossAttentionCond(RegularCond):

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from .conditions import CrossAttentionCond, NoiseShapeCond, RegularCond
+from .core_nodes.resize import resized
 from .layout import UNetLayout
 from .model_sampling import ModelSampling
 from .patching import call_wrapped
-from .tensors import resampled_to, resized
+from .tensors import resampled_to
 from .unclip import NoiseAugmentation, unclip_vector
 from .unet import LatentUNet
 

@@ -34,6 +34,8 @@ class EmbeddedModel:
         self.object_patches: dict[str, Any] = {}
         self.patches_uuid = uuid.uuid4()
         self.parent: EmbeddedModel | None = None
+        # What a loader read together with this model; it stays loaded as long as one part is used.
+        self.checkpoint: Any = None
 
     @property
     def load_device(self) -> torch.device:
@@ -46,12 +48,12 @@ class EmbeddedModel:
         """The same weights with patches of its own."""
         other = EmbeddedModel(self.model)
         other.model_options = copied(self.model_options)
-        other.wrappers, other.callbacks = copied(self.wrappers), copied(self.callbacks)  # type: ignore[arg-type]
+        other.wrappers, other.callbacks = copied(self.wrappers), copied(self.callbacks)
         other.attachments = dict(self.attachments)
         other.weight_patches = {k: list(v) for k, v in self.weight_patches.items()}
         other.object_patches = dict(self.object_patches)
         other.patches_uuid = self.patches_uuid
-        other.parent = self
+        other.parent, other.checkpoint = self, self.checkpoint
         return other
 
     def is_clone(self, other: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -51,6 +52,55 @@ class StepReport:
         self.denoised = denoised
         self._host.check_interrupt()
         self._progress.update_absolute(step + 1, total, latent_preview(denoised))
+
+
+@dataclass(frozen=True)
+class ComfyNoise:
+    """The NOISE that nodes hand on: normal noise of a seed."""
+
+    seed: int
+
+    def generate_noise(self, latent: Latent) -> torch.Tensor:
+        """Noise for a LATENT."""
+        return prepare_noise(latent["samples"], self.seed, latent.get("batch_index"))
+
+
+@dataclass(frozen=True)
+class EmptyNoise:
+    """No noise at all."""
+
+    seed: int = 0
+
+    def generate_noise(self, latent: Latent) -> torch.Tensor:
+        """Zeros for a LATENT."""
+        return torch.zeros_like(latent["samples"])
+
+
+def sample_with(
+    guider: CFGGuider,
+    noise: ComfyNoise | EmptyNoise,
+    sampler: Sampler,
+    sigmas: torch.Tensor,
+    latent: Latent,
+    *,
+    seed: int,
+) -> tuple[Latent, Latent]:
+    """What the nodes SamplerCustom... do: the result, and the clean latent that the last step believed in."""
+    report = StepReport(len(sigmas) - 1)
+    samples = guider.sample(
+        noise.generate_noise(latent),
+        latent["samples"],
+        sampler,
+        sigmas,
+        denoise_mask=latent.get("noise_mask"),
+        callback=report,
+        seed=seed,
+    )
+    result = {**latent, "samples": samples}
+    if report.denoised is None:
+        return result, result
+    denoised = guider.model_patcher.model.process_latent_out(report.denoised.cpu())
+    return result, {**latent, "samples": denoised}
 
 
 def steps_of_run(

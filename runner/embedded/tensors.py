@@ -1,4 +1,4 @@
-"""Fitting batches and pictures to each other, as ComfyUI's nodes and samplers do it."""
+"""Fitting masks and batches to latents, as ComfyUI's samplers do it; `core_nodes.resize` has the rest."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ import math
 import torch
 from torch.nn.functional import interpolate
 
-
-def repeated_to(x: torch.Tensor, rows: int) -> torch.Tensor:
-    """The batch cut, or repeated from its start, to `rows` rows."""
-    if x.shape[0] < rows:
-        x = x.repeat(math.ceil(rows / x.shape[0]), *(1,) * (x.ndim - 1))
-    return x[:rows]
+from .core_nodes.resize import repeat_to_batch
 
 
 def resampled_to(x: torch.Tensor, rows: int) -> torch.Tensor:
@@ -29,25 +24,11 @@ def resampled_to(x: torch.Tensor, rows: int) -> torch.Tensor:
     return x[picked]
 
 
-def resized(x: torch.Tensor, width: int, height: int, method: str, crop: str = "disabled") -> torch.Tensor:
-    """[B, C, h, w] -> [B, C, height, width], by one of torch's methods.
-
-    `crop="center"` first cuts the longer side symmetrically to the new aspect ratio.
-    """
-    if crop == "center":
-        old_height, old_width = x.shape[-2:]
-        old, new = old_width / old_height, width / height
-        left = round((old_width - old_width * (new / old)) / 2) if old > new else 0
-        top = round((old_height - old_height * (old / new)) / 2) if old < new else 0
-        x = x[..., top : old_height - top, left : old_width - left]
-    return interpolate(x, size=(height, width), mode=method)
-
-
 def as_noise_mask(mask: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """A mask [.., h, w] (0 keep, 1 repaint) at the size of latents `shape`: bilinear, not rounded."""
     mask = mask.reshape(-1, 1, *mask.shape[-2:]).float()
     mask = interpolate(mask, size=tuple(shape[2:]), mode="bilinear")
-    return repeated_to(mask.repeat(1, shape[1], 1, 1), shape[0])
+    return repeat_to_batch(mask.repeat(1, shape[1], 1, 1), shape[0])
 
 
 def cropped_to_multiple(pixels: torch.Tensor, multiple: int = 8) -> torch.Tensor:

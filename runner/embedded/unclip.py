@@ -16,7 +16,8 @@ class NoiseAugmentation:
 
     def __init__(self, width: int) -> None:
         self.width = width
-        self.alphas = DDPMScheduler(self.levels, beta_schedule="squaredcos_cap_v2").alphas_cumprod
+        schedule: Any = DDPMScheduler(self.levels, beta_schedule="squaredcos_cap_v2")
+        self.alphas: torch.Tensor = schedule.alphas_cumprod
 
     def noisy(self, embedding: torch.Tensor, level: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """Embedding [rows, width] -> [rows, 2 * width]: the noisy embedding, then the level's sinusoids."""

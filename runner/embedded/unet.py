@@ -18,7 +18,7 @@ Options = dict[str, Any]
 Control = Mapping[str, list["torch.Tensor | None"]]
 
 
-def diffusers_unet(layout: UNetLayout) -> UNet2DConditionModel:
+def diffusers_unet(layout: UNetLayout) -> Any:
     """diffusers' U-Net of this layout, without weights (on the meta device)."""
     widths = [layout.channels(level) for level in range(layout.levels)]
     down = ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in layout.transformer_depth]
@@ -64,7 +64,7 @@ def converted_state_dict(ldm: Mapping[str, torch.Tensor], layout: UNetLayout) ->
 class LatentUNet(nn.Module):
     """A noise predictor [rows, in_channels, h, w] -> [rows, out_channels, h, w] with ComfyUI's patch points."""
 
-    def __init__(self, unet: UNet2DConditionModel, layout: UNetLayout) -> None:
+    def __init__(self, unet: Any, layout: UNetLayout) -> None:
         super().__init__()
         self.unet, self.layout = unet, layout
         self.blocks: list[tuple[BlockName, list[tuple[Part, nn.Module]]]] = [

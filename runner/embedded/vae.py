@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
@@ -25,15 +26,18 @@ _KL_CONFIG = {
 
 
 class Vae:
-    """The VAE that nodes hand on. A tiny autoencoder works on latents (x - shift) * scale."""
+    """The VAE that nodes hand on: diffusers' AutoencoderKL or AutoencoderTiny.
+
+    A tiny one works on latents (x - shift) * scale.
+    """
 
     downscale_ratio = 8
     latent_channels = 4
 
-    def __init__(
-        self, model: AutoencoderKL | AutoencoderTiny, device: torch.device, scale: float = 1.0, shift: float = 0.0
-    ) -> None:
+    def __init__(self, model: Any, device: torch.device, scale: float = 1.0, shift: float = 0.0) -> None:
         self.model, self.device, self.scale, self.shift = model.to(device), device, scale, shift
+        self._tiny = isinstance(model, AutoencoderTiny)
+        self.checkpoint: Any = None
 
     def spacial_compression_decode(self) -> int:
         """Pixels a latent cell spans."""
@@ -51,7 +55,7 @@ class Vae:
         return torch.cat([self._encode(part.to(self.device) * 2.0 - 1.0).cpu() for part in pixels.split(rows)])
 
     def _encode(self, x: torch.Tensor) -> torch.Tensor:
-        if isinstance(self.model, AutoencoderTiny):
+        if self._tiny:
             tiny: torch.Tensor = self.model.encoder(x) / self.scale + self.shift
             return tiny
         latent: torch.Tensor = self.model.encode(x).latent_dist.mode()
@@ -65,7 +69,7 @@ class Vae:
         return ((torch.cat(pictures) + 1.0) / 2.0).clamp(0.0, 1.0).movedim(1, -1).contiguous()
 
     def _decode(self, z: torch.Tensor) -> torch.Tensor:
-        if isinstance(self.model, AutoencoderTiny):
+        if self._tiny:
             tiny: torch.Tensor = self.model.decoder((z - self.shift) * self.scale)
             return tiny
         picture: torch.Tensor = self.model.decode(z).sample
@@ -99,7 +103,7 @@ def _kl(state: dict[str, torch.Tensor], latent_channels: int, device: torch.devi
             f"an autoencoder with {latent_channels} latent channels; Stable Diffusion 1.x and 2.x have 4"
         )
     with torch.device("meta"):
-        model = AutoencoderKL(**_KL_CONFIG)
+        model: Any = AutoencoderKL(**_KL_CONFIG)
     wanted = model.state_dict().keys()
     model.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=True, assign=True)
     return Vae(model.eval().requires_grad_(False), device)
@@ -117,7 +121,7 @@ def _tiny(state: dict[str, torch.Tensor], device: torch.device) -> Vae:
             number, _, name = rest.partition(".")
             converted[f"decoder.layers.{int(number) - 1}.{name}"] = tensor
     with torch.device("meta"):
-        model = AutoencoderTiny()
+        model: Any = AutoencoderTiny()
     model.load_state_dict(converted, strict=True, assign=True)
     return Vae(
         model.eval().requires_grad_(False),

@@ -15,7 +15,7 @@ import gzip
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +61,8 @@ def clip_tokenizer() -> CLIPTokenizer:
     """CLIP-L's tokenizer without any download. Calling it gives {"input_ids": [49406, ..., 49407], ...}."""
     from transformers import CLIPTokenizer
 
-    pairs = merges()
+    # The tokenizer's annotation says list[str]; what it takes is pairs.
+    pairs: Any = merges()
     return CLIPTokenizer(vocab=vocabulary(), merges=pairs)
 
 

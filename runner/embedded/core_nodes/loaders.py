@@ -1,0 +1,157 @@
+"""Core nodes that load checkpoints, autoencoders, vision models and LoRAs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+
+from ....nodes import host
+from .. import folders
+from ..checkpoint import Checkpoint, load_checkpoint
+from ..clip import Clip
+from ..clip_vision import ClipVision, clip_vision_from_state_dict
+from ..lora import apply_lora
+from ..model import EmbeddedModel
+from ..registry import core_node
+from ..state_dicts import UnsupportedModelError, read_state_dict
+from ..vae import Vae, vae_from_state_dict
+
+STRENGTH = {"default": 1.0, "min": -100.0, "max": 100.0, "step": 0.01}
+
+# Two loaders of one file share its weights for as long as anything of it is in use.
+_loaded: WeakValueDictionary[tuple[Any, ...], Checkpoint] = WeakValueDictionary()
+
+
+def choice_of(folder: str, name: str) -> Callable[[], dict[str, Any]]:
+    """Declares one required input: a file of a model folder, read afresh each time."""
+    return lambda: {"required": {name: (folders.current().model_filenames(folder),)}}
+
+
+def embedding_lookup(name: str) -> torch.Tensor | None:
+    """Textual inversion vectors [tokens, width] from the `embeddings` folders, or None."""
+    for suffix in ("", ".safetensors", ".pt", ".bin"):
+        try:
+            state = read_state_dict(folders.current().model_path("embeddings", name + suffix))
+        except FileNotFoundError:
+            continue
+        vectors = next((v for k, v in state.items() if k in ("clip_l", "emb_params", "*") or v.ndim == 2), None)
+        return None if vectors is None else vectors.reshape(-1, vectors.shape[-1])
+    return None
+
+
+def _checkpoint(name: str, with_vision: bool) -> Checkpoint:
+    path = folders.current().model_path("checkpoints", name)
+    device, status = host.current().device(), path.stat()
+    key = (str(path), status.st_mtime_ns, status.st_size, str(device), with_vision)
+    checkpoint = _loaded.get(key)
+    if checkpoint is None:
+        checkpoint = load_checkpoint(path, device, lookup=embedding_lookup, with_vision=with_vision)
+        # The parts that travel through the graph keep the whole alive.
+        for part in (checkpoint.model, checkpoint.clip, checkpoint.vae):
+            if part is not None:
+                part.checkpoint = checkpoint
+        _loaded[key] = checkpoint
+    return checkpoint
+
+
+@core_node(
+    "CheckpointLoaderSimple",
+    display_name="Load Checkpoint",
+    category="loaders",
+    inputs=choice_of("checkpoints", "ckpt_name"),
+    outputs=[("MODEL", "MODEL"), ("CLIP", "CLIP"), ("VAE", "VAE")],
+)
+def checkpoint_loader_simple(ckpt_name: str) -> tuple[EmbeddedModel, Clip | None, Vae | None]:
+    """Model, text encoder and autoencoder of a checkpoint file."""
+    checkpoint = _checkpoint(ckpt_name, with_vision=False)
+    return checkpoint.model, checkpoint.clip, checkpoint.vae
+
+
+@core_node(
+    "unCLIPCheckpointLoader",
+    category="loaders",
+    inputs=choice_of("checkpoints", "ckpt_name"),
+    outputs=[("MODEL", "MODEL"), ("CLIP", "CLIP"), ("VAE", "VAE"), ("CLIP_VISION", "CLIP_VISION")],
+)
+def unclip_checkpoint_loader(ckpt_name: str) -> tuple[EmbeddedModel, Clip | None, Vae | None, ClipVision | None]:
+    """The same with the vision model that unCLIP checkpoints hold."""
+    checkpoint = _checkpoint(ckpt_name, with_vision=True)
+    return checkpoint.model, checkpoint.clip, checkpoint.vae, checkpoint.clip_vision
+
+
+@core_node(
+    "VAELoader",
+    display_name="Load VAE",
+    category="loaders",
+    inputs=choice_of("vae", "vae_name"),
+    outputs=[("VAE", "VAE")],
+)
+def vae_loader(vae_name: str) -> tuple[Vae]:
+    """An autoencoder file: KL, or TAESD's encoder and decoder in one."""
+    state = read_state_dict(folders.current().model_path("vae", vae_name))
+    vae = vae_from_state_dict(state, host.current().device())
+    if vae is None:
+        raise UnsupportedModelError(f"{vae_name} holds no autoencoder")
+    return (vae,)
+
+
+@core_node(
+    "CLIPVisionLoader",
+    display_name="Load CLIP Vision",
+    category="loaders",
+    inputs=choice_of("clip_vision", "clip_name"),
+    outputs=[("CLIP_VISION", "CLIP_VISION")],
+)
+def clip_vision_loader(clip_name: str) -> tuple[ClipVision]:
+    """A CLIP vision model file."""
+    path = folders.current().model_path("clip_vision", clip_name)
+    return (clip_vision_from_state_dict(read_state_dict(path), host.current().device()),)
+
+
+def _lora_inputs(with_clip: bool) -> dict[str, Any]:
+    required: dict[str, Any] = {"model": ("MODEL",)}
+    if with_clip:
+        required["clip"] = ("CLIP",)
+    required["lora_name"] = (folders.current().model_filenames("loras"),)
+    required["strength_model"] = ("FLOAT", STRENGTH)
+    if with_clip:
+        required["strength_clip"] = ("FLOAT", STRENGTH)
+    return {"required": required}
+
+
+def _lora_path(name: str) -> Path:
+    return folders.current().model_path("loras", name)
+
+
+@core_node(
+    "LoraLoader",
+    display_name="Load LoRA",
+    category="loaders",
+    inputs=partial(_lora_inputs, True),
+    outputs=[("MODEL", "MODEL"), ("CLIP", "CLIP")],
+)
+def lora_loader(
+    model: EmbeddedModel, clip: Clip, lora_name: str, strength_model: float, strength_clip: float
+) -> tuple[EmbeddedModel, Clip | None]:
+    """Model and text encoder with a LoRA's changes."""
+    if strength_model == 0 and strength_clip == 0:
+        return model, clip
+    return apply_lora(model, clip, _lora_path(lora_name), strength_model, strength_clip)
+
+
+@core_node(
+    "LoraLoaderModelOnly",
+    category="loaders",
+    inputs=partial(_lora_inputs, False),
+    outputs=[("MODEL", "MODEL")],
+)
+def lora_loader_model_only(model: EmbeddedModel, lora_name: str, strength_model: float) -> tuple[EmbeddedModel]:
+    """The model with a LoRA's changes."""
+    if strength_model == 0:
+        return (model,)
+    return (apply_lora(model, None, _lora_path(lora_name), strength_model, 0.0)[0],)
