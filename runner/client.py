@@ -67,7 +67,7 @@ class Client:
         except requests.RequestException as error:
             # A half-open kept-alive connection would fail the next call too.
             self._session().close()
-            raise Unreachable(f"{self.url}{path}: {error}") from error
+            raise Unreachable(f"{self.url}{path}: {_root_cause(error)}") from error
 
     def _json(self, method: str, path: str, **options: Any) -> Any:
         answer = self._call(method, path, **options)
@@ -196,6 +196,13 @@ class Client:
         if answer.status_code != 200:
             raise Unclear(f"GET /view {query} answered {answer.status_code}")
         return answer.content
+
+
+def _root_cause(error: BaseException) -> str:
+    """requests wraps urllib3 wraps the operating system; the last one says what happened in plain words."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error)
 
 
 def rejection_text(reply: dict[str, Any], graph: dict[str, Any]) -> str:

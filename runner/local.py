@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 NEEDED = ("torch", "aiohttp", "diffusers", "transformers")
 MAX_RESTARTS = 3
+PREFIX = "defectforge-run-"
 
 
 class LocalServer:
@@ -32,7 +34,8 @@ class LocalServer:
             )
         self._models = [models] if models is not None else []
         self._device = device
-        self._folder = Path(tempfile.mkdtemp(prefix="defectforge-"))
+        sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         self._running: RunningServer | None = None
         self._restarts = 0
 
@@ -85,3 +88,19 @@ class LocalServer:
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def sweep() -> None:
+    """Remove the folders of runs that were killed: their process is gone."""
+    if os.name != "posix":
+        return
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        pid = folder.name[len(PREFIX) :].partition("-")[0]
+        if not pid.isdigit():
+            continue
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:
+            continue

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .dataset import Category, Checked, Photo, check_photos
-from .errors import request_error
+from .errors import did_you_mean, request_error
 from .graph import Graph, by_title, canonical_hash, copied, title_of
 from .overrides import Axis, Setting, combinations
 from .roles import LOADER, Loader, Roles
@@ -129,24 +129,28 @@ def make_plan(graph: Graph, roles: Roles, selection: Selection, axes: Sequence[A
 
 
 def _type(category: Category, roles: Roles, selection: Selection) -> str:
-    known = category.defect_types()
+    check_chosen_type(category, selection)
     type_ = selection.type or roles.default_type
-    if roles.needs_reference or (selection.type and known and not selection.new_type):
-        try:
-            category.check_type(type_)
-        except Exception:
-            if not roles.needs_reference:
-                raise request_error(
-                    "data.unknown_type",
-                    f"category '{category.name}' has no defect type '{type_}'",
-                    where=str(category.path / "test"),
-                    expected=f"one of {', '.join(known)}",
-                    mend=f"use one of them, or add --new-type if '{type_}' is meant to be a new one",
-                ) from None
-            raise
-    if type_ != Path(type_).name or type_ in ("", ".", ".."):
-        raise request_error("data.type_name", f"--type '{type_}' cannot name a folder", expected="a plain name")
+    if roles.needs_reference:
+        category.check_type(type_)
     return type_
+
+
+def check_chosen_type(category: Category, selection: Selection) -> None:
+    """A `--type` the dataset does not have is a slip of the pen, unless --new-type says otherwise."""
+    type_, known = selection.type, category.defect_types()
+    if type_ is None:
+        return
+    if type_ != Path(type_).name or type_ in ("", ".", "..", "good"):
+        raise request_error("data.type_name", f"--type '{type_}'", expected="a name for a folder, other than 'good'")
+    if known and type_ not in known and not selection.new_type:
+        raise request_error(
+            "data.unknown_type",
+            f"category '{category.name}' has no defect type '{type_}'",
+            where=str(category.path / "test"),
+            expected="a defect type of the dataset",
+            mend=did_you_mean(type_, known, limit=20) + f"; or add --new-type if '{type_}' is meant to be a new one",
+        )
 
 
 def _photos_of(draw: int, loaders: Sequence[Loader], good: list[Photo], defects: list[Photo]) -> list[Photo]:

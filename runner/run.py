@@ -21,7 +21,7 @@ from .local import LocalServer
 from .manifest import Manifest
 from .models import by_file, files_named, local_path, models_directory, sha256_of
 from .output import JOURNAL, MANIFEST, check_place, check_space
-from .plan import Job, Plan
+from .plan import Job, Plan, check_chosen_type
 from .prepare import Prepared, Site, load_workflow, prepare, selection_of
 from .reporter import Reporter
 from .request import Request
@@ -63,7 +63,7 @@ def run(request: Request, reporter: Reporter, timing: Timing | None = None) -> i
     if request.out is None:
         raise request_error("request.incomplete", "--out is missing", expected="--out DIR", mend="--out OUT")
     selection = selection_of(request)
-    Category(selection.data, selection.category)
+    check_chosen_type(Category(selection.data, selection.category), selection)
     check_place(request.out, selection.data)
     with fleet(request.server, request.models, reporter) as ships:
         prepared = [

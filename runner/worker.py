@@ -11,13 +11,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from .client import Client, Rejected, Unclear, Unreachable
 from .collect import Collector
 from .commit import NotAPair
 from .errors import RequestError, ServerError, StorageError, server_error
+from .flight import Flight, Timing
 from .journal import Journal
 from .listener import Listener, Message
 from .outcome import judge
@@ -28,30 +28,6 @@ from .uploads import Uploads
 Emit = Callable[[str, dict[str, Any]], None]
 MAX_VANISHED = 5
 MAX_DEATHS = 2
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Waiting times in seconds."""
-
-    reconcile: float = 5.0
-    status_echo: float = 2.0
-    stall: float = 300.0
-    give_up: float = 60.0
-    wind_down: float = 10.0
-
-
-@dataclass
-class Flight:
-    """A job that was queued on the server."""
-
-    job: Job
-    prompt_id: str
-    graph: dict[str, Any]
-    submitted: float = field(default_factory=time.monotonic)
-    wall: float = field(default_factory=time.time)
-    started: bool = False
-    look_at: float | None = None
 
 
 class Worker(threading.Thread):
@@ -202,9 +178,7 @@ class Worker(threading.Thread):
                 flight.look_at = None
                 self._look(flight)
         if self._echo_due is not None and now >= self._echo_due:
-            if self._listener.last_status < self._echo_due - self.timing.status_echo:
-                self.emit("warning", {"server": self.client.url, "text": "the WebSocket is deaf; opening a new one"})
-                self._listener.reopen()
+            self._check_hearing(self._echo_due - self.timing.status_echo)
             self._echo_due = None
         if now - self._last_reconcile >= self.timing.reconcile:
             for flight in list(self.flights.values()):
@@ -213,6 +187,17 @@ class Worker(threading.Thread):
             self._was_away = False
         if self.flights and now - self._last_news > self.timing.stall:
             self._stalled()
+
+    def _check_hearing(self, asked: float) -> None:
+        """Every queued job is echoed by a `status`. A socket that the server forgot stays open, answers pings, and
+        gets nothing at all."""
+        if self._listener.last_status >= asked:
+            return
+        self.client.info()  # answers once the server's event loop is free: a busy one is slow, not deaf
+        self.stop.wait(0.3)
+        if self._listener.last_status < asked and self._listener.connected.is_set():
+            self.emit("warning", {"server": self.client.url, "text": "the WebSocket is deaf; opening a new one"})
+            self._listener.reopen()
 
     def _look(self, flight: Flight) -> None:
         if flight.prompt_id not in self.flights:
