@@ -10,11 +10,12 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from aiohttp import web
 
@@ -88,18 +89,24 @@ def main(arguments: list[str] | None = None) -> int:
         node_host.install(host)
         standin.install()
         server = EmbeddedServer(load_registry(), place, host)
-        ended = asyncio.run(_serve(server, options))
+        asyncio.run(_serve(server, options))
     finally:
         shutil.rmtree(temp, ignore_errors=True)
-    if not ended:
-        # A node that cannot be interrupted still computes; leaving the interpreter normally would wait for torch.
-        logging.shutdown()
-        os._exit(0)
     return 0
 
 
-async def _serve(server: EmbeddedServer, options: argparse.Namespace) -> bool:
-    """Listen until a signal, or the end of the parent process; whether the worker ended too."""
+def leave(code: int) -> NoReturn:
+    """End the process at once.
+
+    Taking down an interpreter with torch in it costs seconds, and would wait for a node that cannot be interrupted.
+    """
+    sys.stdout.flush()
+    logging.shutdown()
+    os._exit(code)
+
+
+async def _serve(server: EmbeddedServer, options: argparse.Namespace) -> None:
+    """Listen until a signal, or the end of the parent process."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in ("SIGINT", "SIGTERM"):
@@ -116,7 +123,8 @@ async def _serve(server: EmbeddedServer, options: argparse.Namespace) -> bool:
         _announce(runner, options.listen)
         await stop.wait()
         log.info("stopping")
-        return await asyncio.to_thread(server.worker.stop, STOP_SECONDS)
+        if not await asyncio.to_thread(server.worker.stop, STOP_SECONDS):
+            log.warning("a node still computes; it is left behind")
     finally:
         await runner.cleanup()
 

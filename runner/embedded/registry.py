@@ -125,8 +125,12 @@ class CoreNode:
 
     def info(self) -> dict[str, Any]:
         types = self.input_types()
+        inputs: dict[str, Any] = dict(types)
+        if "hidden" in types:
+            # ComfyUI shows them bare for its older kind of node.
+            inputs["hidden"] = {name: kind for name, (kind, *_) in types["hidden"].items()}
         info = {
-            "input": {group: dict(entries) for group, entries in types.items()},
+            "input": inputs,
             "input_order": {group: list(entries) for group, entries in types.items()},
             "output": self.return_types,
             "output_is_list": [False] * len(self.outputs),

@@ -260,7 +260,7 @@ async def _json_object(request: web.Request) -> dict[str, Any]:
 
 def _extra_data(body: dict[str, Any]) -> dict[str, Any]:
     # null is taken as empty; in ComfyUI it ends the worker thread.
-    extra_data = body.get("extra_data") or {}
+    extra_data = {} if body.get("extra_data") is None else body["extra_data"]
     if not isinstance(extra_data, dict):
         raise BadRequest("extra_data must be an object", f"not {type(extra_data).__name__}")
     extra_data = dict(extra_data)

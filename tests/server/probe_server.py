@@ -148,4 +148,4 @@ def probe_bad_validation(value):
 
 
 if __name__ == "__main__":
-    sys.exit(app.main())
+    app.leave(app.main())
