@@ -6,6 +6,7 @@ Also MVTec AD 2, VisA (converted) and any folder of the same shape; whole splits
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,8 @@ class Category:
         if not folder.is_dir():
             return []
         # Recursive: large datasets are sharded into subfolders.
-        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        paths = sorted(found, key=lambda path: _natural(path.relative_to(folder)))
         return [Photo(path, self.name, split, type_, self._mask_of(path, folder, type_)) for path in paths]
 
     def _mask_of(self, path: Path, folder: Path, type_: str) -> Path | None:
@@ -212,6 +214,12 @@ def _decoded(path: Path, what: str) -> tuple[bytes, tuple[int, int]]:
             expected="a whole picture file",
             mend="replace the file, or take it out of the dataset",
         ) from error
+
+
+def _natural(path: Path) -> tuple[int, list[tuple[int, str]]]:
+    """Shallow before deep, and 2.png before 10.png."""
+    parts = re.findall(r"\d+|\D+", path.as_posix())
+    return len(path.parts), [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
 def _folders(path: Path) -> list[Path]:

@@ -1,0 +1,70 @@
+"""MVTec-shaped folders: what is read, and the one message for each thing that is wrong."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from defectforge.runner.dataset import Category, categories, check_photos
+from defectforge.runner.errors import RequestError
+
+
+def test_good_photos_come_from_train_and_from_test_where_there_is_no_training_split(mvtec: Path) -> None:
+    assert [p.relative for p in Category(mvtec, "hazelnut").good_photos()] == [
+        f"hazelnut/train/good/{n:03d}.png" for n in range(3)
+    ]
+    shutil.move(mvtec / "hazelnut" / "train" / "good", mvtec / "hazelnut" / "test" / "good")
+    assert {p.split for p in Category(mvtec, "hazelnut").good_photos()} == {"test"}
+
+
+def test_only_defect_photos_with_a_mask_are_references(mvtec: Path) -> None:
+    photos = Category(mvtec, "hazelnut").defect_photos("hole")
+    assert [photo.path.name for photo in photos] == ["000.png", "001.png"]
+    assert all(photo.mask is not None and photo.mask.exists() for photo in photos)
+
+
+def test_a_sharded_folder_is_read_through_its_subfolders(mvtec: Path) -> None:
+    good = mvtec / "hazelnut" / "train" / "good"
+    (good / "0001").mkdir()
+    (good / "002.png").rename(good / "0001" / "001000.png")
+    assert [p.path.name for p in Category(mvtec, "hazelnut").good_photos()] == ["000.png", "001.png", "001000.png"]
+
+
+def message(call: object) -> str:
+    with pytest.raises(RequestError) as caught:
+        call()  # type: ignore[operator]
+    return caught.value.text()
+
+
+def test_what_is_not_a_dataset_is_refused_with_the_way_out(mvtec: Path, tmp_path: Path) -> None:
+    assert "there is no folder" in message(lambda: Category(tmp_path / "nowhere", "hazelnut"))
+    (tmp_path / "empty").mkdir()
+    assert "is not an MVTec-shaped dataset" in message(lambda: Category(tmp_path / "empty", "hazelnut"))
+    inside = message(lambda: Category(mvtec / "hazelnut", "hazelnut"))
+    assert f"use --data {mvtec} --category hazelnut" in inside
+    assert categories(mvtec) == ["hazelnut"]
+
+
+def test_unknown_names_get_the_nearest_one(mvtec: Path) -> None:
+    assert "did you mean 'hazelnut'?" in message(lambda: Category(mvtec, "hazelnuts"))
+    assert "did you mean 'hole'?" in message(lambda: Category(mvtec, "hazelnut").defect_photos("hoel"))
+    assert "no photo of defect type 'crack' has a ground-truth mask" in message(
+        lambda: Category(mvtec, "hazelnut").defect_photos("crack")
+    )
+
+
+def test_broken_pictures_and_masks_of_another_size_are_all_told_at_once(mvtec: Path) -> None:
+    good = mvtec / "hazelnut" / "train" / "good" / "001.png"
+    good.write_bytes(good.read_bytes()[:40])
+    (mvtec / "hazelnut" / "train" / "good" / "002.png").write_text("no picture")
+    mask = mvtec / "hazelnut" / "ground_truth" / "hole" / "000_mask.png"
+    other = mvtec / "hazelnut" / "test" / "crack" / "000.png"
+    from PIL import Image
+
+    Image.open(other).convert("L").resize((10, 10)).save(mask)
+    category = Category(mvtec, "hazelnut")
+    with pytest.raises(RequestError) as caught:
+        check_photos(category.good_photos() + category.defect_photos("hole"))
+    assert [p.code for p in caught.value.problems] == ["data.image_broken", "data.image_broken", "data.mask_size"]
+    assert "10x10" in caught.value.text() and "24x16" in caught.value.text()

@@ -1,0 +1,92 @@
+"""One table of models: what --model changes, what stands in aloud, and what a missing file's message says."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from defectforge.runner import choose_model
+from defectforge.runner.choose_model import choose, missing_models
+from defectforge.runner.errors import RequestError
+from defectforge.runner.fetch import check_hash, fetch
+from defectforge.runner.models import find, settings_for, table
+from defectforge.runner.overrides import Setting
+
+
+def test_the_table_is_sound() -> None:
+    names = [model.name for model in table()]
+    assert len(names) == len(set(names))
+    for model in table():
+        assert model.native_size in (128, 384, 512, 768)
+        assert model.sha256 is None or (len(model.sha256) == 64 and model.bytes)
+        assert model.is_generated == (model.licence == "Apache-2.0")
+
+
+def test_model_sets_file_and_working_size_together(with_checkpoint: Any) -> None:
+    assert settings_for("miniature", with_checkpoint) == [
+        Setting("Checkpoint", "ckpt_name", "miniature.safetensors"),
+        Setting("Working crop", "size", 128),
+    ]
+
+
+def test_a_family_name_takes_the_kind_that_the_workflow_needs(with_checkpoint: Any) -> None:
+    with_checkpoint["6"]["inputs"]["ckpt_name"] = find("instruct-pix2pix").file
+    assert settings_for("miniature", with_checkpoint)[0].value == "miniature-ip2p.safetensors"
+    with pytest.raises(RequestError, match=r"'sd15x'.*\n.*\n.*did you mean 'sd15'"):
+        settings_for("sd15x", with_checkpoint)
+
+
+def test_a_workflow_without_a_checkpoint_has_no_model_to_choose(graph: Any) -> None:
+    with pytest.raises(RequestError, match="the workflow loads no checkpoint"):
+        settings_for("miniature", graph)
+
+
+@pytest.fixture
+def can_generate_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choose_model, "can_generate", lambda model: model.is_generated)
+
+
+@pytest.mark.usefixtures("can_generate_all")
+class TestStandIn:
+    def test_on_our_own_server_the_miniature_stands_in_aloud(self, with_checkpoint: Any, object_info: Any) -> None:
+        choice = choose(with_checkpoint, object_info, None, Path("/models"))
+        assert choice.settings[0].value == "miniature.safetensors"
+        assert "Say --model sd15 to insist" in choice.notes[0]
+
+    def test_it_never_does_on_somebody_s_server(self, with_checkpoint: Any, object_info: Any) -> None:
+        assert choose(with_checkpoint, object_info, None, None).settings == []
+
+    def test_it_does_not_where_the_user_chose(self, with_checkpoint: Any, object_info: Any) -> None:
+        assert choose(with_checkpoint, object_info, None, Path("/models"), {"Checkpoint"}).settings == []
+        insisted = choose(with_checkpoint, object_info, "sd15", Path("/models"))
+        assert insisted.settings[0].value == "v1-5-pruned-emaonly-fp16.safetensors"
+        assert insisted.notes == []
+
+
+def test_a_missing_checkpoint_is_one_message_with_all_one_needs(with_checkpoint: Any, object_info: Any) -> None:
+    problems, named = missing_models(with_checkpoint, object_info, "http://somewhere:8188")
+    assert named == {("6", "ckpt_name")}
+    (problem,) = problems
+    for part in ("v1-5-pruned-emaonly-fp16.safetensors", "checkpoints", "http://somewhere:8188", "https://huggingface"):
+        assert part in problem.text()
+    assert "e9476a13728cd75d8279f6ec8bad753a66a1957ca375a1464dc63b37db6e3916" in problem.expected
+    assert "--model miniature" in problem.mend
+
+
+def test_a_broken_file_is_named_with_both_hashes(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoints" / "model.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"whole")
+    pinned = hashlib.sha256(b"whole").hexdigest()
+    model = replace(find("sd15"), file="model.safetensors", sha256=pinned, bytes=5)
+    check_hash(model, path)
+    path.write_bytes(b"wrong")
+    with pytest.raises(RequestError) as caught:
+        check_hash(model, path)
+    text = caught.value.text()
+    assert pinned in text and hashlib.sha256(b"wrong").hexdigest() in text and str(path) in text
+    with pytest.raises(RequestError):
+        fetch(model, tmp_path)
