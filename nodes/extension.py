@@ -10,7 +10,15 @@ class DefectForgeExtension(ComfyExtension):
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The node classes, in the order in which they are listed."""
-        from . import colour_nodes, dataset_nodes, inpaint_nodes, mask_nodes, output_nodes, prompt_nodes
+        from . import (
+            colour_nodes,
+            dataset_nodes,
+            inpaint_nodes,
+            mask_nodes,
+            output_nodes,
+            prompt_nodes,
+            reference_nodes,
+        )
 
-        families = (dataset_nodes, mask_nodes, inpaint_nodes, colour_nodes, prompt_nodes, output_nodes)
+        families = (dataset_nodes, mask_nodes, inpaint_nodes, colour_nodes, prompt_nodes, reference_nodes, output_nodes)
         return [node for family in families for node in family.NODES]

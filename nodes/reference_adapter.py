@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from .algorithms.reference_bank import BankCache
 from .reference_config import DEFAULT_CACHE_BYTES, OPTION, Reference, ReferenceConfig
 from .reference_run import Run
@@ -39,7 +41,7 @@ def attach(
     options = dict(clone.model_options.get("transformer_options", {}))
     before: ReferenceConfig | None = options.get(OPTION)
     if before is None:
-        before = ReferenceConfig((), BankCache(DEFAULT_CACHE_BYTES))
+        before = ReferenceConfig((), BankCache(DEFAULT_CACHE_BYTES, torch.device("cpu")))
         clone.add_wrapper_with_key("sampler_sample", WRAPPERS, wrap_sampling)
         clone.add_wrapper_with_key("calc_cond_batch", WRAPPERS, wrap_conditionings)
         clone.add_wrapper_with_key("apply_model", WRAPPERS, wrap_model)

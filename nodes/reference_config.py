@@ -134,6 +134,59 @@ def whole(mask: torch.Tensor | None) -> bool:
     return mask is None or bool((mask >= 1.0).all())
 
 
+def parse_weights(text: str, weight: float, count: int) -> tuple[float, ...]:
+    """The weights of `count` references: those in `text`, separated by commas, or `weight` for all.
+
+    Raises:
+        ValueError: not a number, out of 0..2, or not as many as references.
+    """
+    if not text.strip():
+        return (weight,)
+    try:
+        weights = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"batch_weights {text!r}: expected numbers separated by commas, such as '1, 0.5'") from None
+    if len(weights) != count:
+        raise ValueError(
+            f"{count} reference images but {len(weights)} batch_weights ({text!r}): give {count} weights, or none to "
+            "use the weight for all"
+        )
+    if any(not 0.0 <= value <= 2.0 for value in weights):
+        raise ValueError(f"batch_weights {text!r}: each weight must lie between 0 and 2")
+    return weights
+
+
+def check_reference_mask(mask: torch.Tensor | None, image: torch.Tensor) -> torch.Tensor | None:
+    """A reference mask as ``[masks, H, W]``, after checking that it marks a part of ``image [R, H, W, C]``.
+
+    Raises:
+        ValueError: another size or number than the images, nothing marked, or everything marked.
+    """
+    if mask is None:
+        return None
+    masks = mask if mask.dim() == 3 else mask.reshape(-1, *mask.shape[-2:])
+    count = image.shape[0]
+    if masks.shape[0] not in (1, count):
+        raise ValueError(f"{count} reference images but {masks.shape[0]} reference masks: give one mask, or {count}")
+    if masks.shape[1:] != image.shape[1:3]:
+        raise ValueError(
+            f"the reference mask is {masks.shape[2]} x {masks.shape[1]} pixels, but the reference image is "
+            f"{image.shape[2]} x {image.shape[1]}: use the mask that belongs to this photo, or resize both alike"
+        )
+    for number, one in enumerate(masks):
+        if not bool((one > 0).any()):
+            raise ValueError(
+                f"reference mask {number} is empty, so there is nothing to read: mark the defect in it (after "
+                "cropping it must still be in view), or unplug it to read the whole reference"
+            )
+        if bool((one >= 1.0).all()):
+            raise ValueError(
+                f"reference mask {number} covers the whole reference, so it singles out nothing: mark the defect "
+                "alone, or unplug the mask to read the whole reference"
+            )
+    return masks
+
+
 def build_references(
     model: Any,
     latents: torch.Tensor,

@@ -224,7 +224,8 @@ class Run:
             for reference in references:
                 bank = self._banks[keys[(id(reference), context.key)]]
                 target = self._target(reference, area, first, rows.stop - rows.start, per_chunk, x)
-                plan.readers.append(Reader(rows, unconditional, reference, bank, target))
+                if target is None or bool((target > 0).any()):
+                    plan.readers.append(Reader(rows, unconditional, reference, bank, target))
         return reading_options(options, plan)
 
     def _context(

@@ -16,7 +16,8 @@ def statistics(h: torch.Tensor, weight: torch.Tensor | None = None) -> tuple[tor
 
     Args:
         h: features ``[rows, channels, height, width]``.
-        weight: weights ``[rows or 1, 1, height, width]`` >= 0 with a positive sum; None weighs all places alike.
+        weight: weights ``[rows or 1, 1, height, width]`` >= 0; None weighs all places alike. A row without any weight
+            gets mean and variance 0.
 
     Returns:
         mean and variance, ``[rows, channels, 1, 1]``.
@@ -24,7 +25,7 @@ def statistics(h: torch.Tensor, weight: torch.Tensor | None = None) -> tuple[tor
     if weight is None:
         variance, mean = torch.var_mean(h, dim=(2, 3), correction=0, keepdim=True)
         return mean, variance
-    share = weight / weight.sum(dim=(2, 3), keepdim=True)
+    share = weight / weight.sum(dim=(2, 3), keepdim=True).clamp(min=torch.finfo(weight.dtype).tiny)
     mean = (h * share).sum(dim=(2, 3), keepdim=True)
     variance = ((h - mean).square() * share).sum(dim=(2, 3), keepdim=True)
     return mean, variance

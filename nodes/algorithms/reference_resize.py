@@ -80,7 +80,7 @@ def fit_reference(
 
     Args:
         image: ``[batch, H, W, C]`` in 0..1.
-        mask: ``[batch, H, W]`` in 0..1, or None.
+        mask: ``[1 or batch, H, W]`` in 0..1, or None.
         width, height: the size wanted, in pixels.
         mode: one of `RESIZE_MODES`.
         crop: one of `CROP_RULES`, for the mode that cuts.
@@ -93,7 +93,7 @@ def fit_reference(
     if crop not in CROP_RULES:
         raise ValueError(f"crop rule {crop!r} is unknown; expected one of {', '.join(CROP_RULES)}")
     rows = [
-        _fit_one(image[i : i + 1], None if mask is None else mask[i : i + 1], width, height, mode, crop)
+        _fit_one(image[i : i + 1], None if mask is None else mask[i % len(mask)][None], width, height, mode, crop)
         for i in range(image.shape[0])
     ]
     images = torch.cat([row[0] for row in rows])

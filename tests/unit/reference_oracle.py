@@ -91,12 +91,8 @@ class OracleUNet:
         return F.layer_norm(x, x.shape[-1:], self.w[f"{name}.weight"], self.w[f"{name}.bias"])
 
     def attention(self, name: str, n: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
-        q, k, v = (
-            self.linear(n, f"{name}.to_q"),
-            self.linear(context, f"{name}.to_k"),
-            self.linear(context, f"{name}.to_v"),
-        )
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        projected = (self.linear(x, f"{name}.to_{part}") for part, x in (("q", n), ("k", context), ("v", context)))
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in projected)
         logits = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
         return self.linear((logits.softmax(-1) @ v).transpose(1, 2).flatten(2), f"{name}.to_out.0")
 
@@ -185,12 +181,15 @@ class OracleUNet:
         step: int,
         steps: int,
         abar: float,
+        concat: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """One call of the original: every active unit's write pass on all rows, then the read pass."""
         m = Machine(uncond=uncond)
         for unit in units:
             if unit.start <= max(step - 1, 0) / steps <= unit.end:
                 noised = math.sqrt(abar) * unit.latent + math.sqrt(1 - abar) * unit.noise[step]
+                if concat is not None:  # 9-channel models: what the reference rows concatenate
+                    noised = torch.cat([noised, concat], dim=1)
                 m.mode, m.unit = "write", unit
                 self.forward(noised.expand(x.shape[0], -1, -1, -1), t, context, m)
         m.mode, m.unit = "read", None
