@@ -17,12 +17,17 @@ def tiny_vae() -> AutoencoderTiny:
     return AutoencoderTiny()
 
 
-def load_pool(folder: Path, key: str, limit: int | None = None) -> list[np.ndarray]:
-    """The arrays named ``key`` of all shards, in order of the shards' names."""
-    files = sorted(folder.glob("pool-*.npz"))[:limit]
+def shard_files(folder: Path) -> list[Path]:
+    """The pool's shards in order of their names."""
+    files = sorted(folder.glob("pool-*.npz"))
     if not files:
         raise FileNotFoundError(f"no shards in {folder}: run tests/tools/miniature/pool.py first")
-    return [np.load(file)[key] for file in files]
+    return files
+
+
+def load_pool(folder: Path, key: str, limit: int | None = None) -> list[np.ndarray]:
+    """The arrays named ``key`` of all shards, or of the first ``limit``."""
+    return [np.load(file)[key] for file in shard_files(folder)[:limit]]
 
 
 def load_pictures(folder: Path, limit: int | None = None) -> torch.Tensor:

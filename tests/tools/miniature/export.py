@@ -113,6 +113,8 @@ def main() -> None:
         source = options.work / f"unet-{kind}.pt"
         if source.exists():
             changed = ldm_names(torch.load(source, weights_only=True)["ema"])
+            if kind == "ip2p":  # servers hand the picture's latents over unscaled (InstructPix2Pix's convention)
+                changed["input_blocks.0.0.weight"][:, 4:] *= miniature.LATENT_SCALE
             files[f"miniature-{kind}.safetensors"] = difference(rebuilt(packed), changed)
     table: dict[str, Any] = {}
     hashes = {}

@@ -23,6 +23,7 @@ from diffusion import alphas_cumprod, miniature_unet, sample
 from trained import TrainedVae
 
 DROPOUT, EMA, GAMMA = 0.1, 0.998, 5.0
+SYNC = 5  # steps that each worker takes on its own between two averages
 
 
 # (broken, zoomed) -> share. Holes are what the workflows make, whole nuts what a stranger looks at.
@@ -94,14 +95,15 @@ def deadline_seconds(text: str | None) -> float | None:
     return (now.replace(hour=hour, minute=minute, second=0) - now).total_seconds()
 
 
-def average_gradients(parameters: list[torch.nn.Parameter], workers: int) -> None:
-    """Mean of the gradients of all worker processes, as one message."""
-    flat = torch.cat([p.grad.reshape(-1) for p in parameters])
+@torch.no_grad()
+def average_weights(parameters: list[torch.nn.Parameter], workers: int) -> None:
+    """Mean of the weights of all worker processes (local SGD, Stich 2019), as one message."""
+    flat = torch.cat([p.reshape(-1) for p in parameters])
     dist.all_reduce(flat)
     flat /= workers
     offset = 0
     for p in parameters:
-        p.grad.copy_(flat[offset : offset + p.numel()].view_as(p))
+        p.copy_(flat[offset : offset + p.numel()].view_as(p))
         offset += p.numel()
 
 
@@ -148,9 +150,9 @@ def train(rank: int, options: argparse.Namespace) -> None:
     while step < options.steps:
         # All workers must leave at the same step: the first one's clock decides.
         elapsed = torch.tensor(time.time() - start)
-        if workers > 1:
+        if workers > 1 and step % SYNC == 0:
             dist.broadcast(elapsed, 0)
-        if budget is not None and elapsed > budget:
+        if budget is not None and step % SYNC == 0 and elapsed > budget:
             break
         by_clock = 0.0 if budget is None else float(elapsed) / budget
         progress = max(step / options.steps, first / options.steps + (1 - first / options.steps) * by_clock)
@@ -163,12 +165,12 @@ def train(rank: int, options: argparse.Namespace) -> None:
         loss = (weight.to(device) * (guess.float() - noise.to(device)) ** 2).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if workers > 1:
-            average_gradients(parameters, workers)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         step += 1
         total += float(loss.detach())
+        if workers > 1 and step % SYNC == 0:
+            average_weights(parameters, workers)
         if rank:
             continue
         with torch.no_grad():
@@ -196,7 +198,7 @@ def main() -> None:
     parser.add_argument("--deadline", help="HH:MM, wall clock: stop then")
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--batch", type=int, default=6, help="of each worker")
-    parser.add_argument("--workers", type=int, default=2, help="processes whose gradients are averaged")
+    parser.add_argument("--workers", type=int, default=2, help="processes whose weights are averaged now and then")
     parser.add_argument("--threads", type=int, default=1, help="of each worker")
     parser.add_argument("--look-every", type=int, default=500)
     parser.add_argument("--look-steps", type=int, default=16)
