@@ -16,6 +16,8 @@ from .packs import pack_of_window_node, unknown_class_problem
 # What the editor draws but the queue never sees.
 VIRTUAL = {"Note", "MarkdownNote", "Reroute", "PrimitiveNode"}
 MUTED, BYPASSED = 2, 4
+# The value that the window keeps behind a seed: not one of any combo.
+AFTER_GENERATE = {"fixed", "increment", "decrement", "randomize"}
 
 
 def queue_form(workflow: Workflow, object_info: dict[str, Any]) -> Graph:
@@ -36,7 +38,8 @@ def queue_form(workflow: Workflow, object_info: dict[str, Any]) -> Graph:
         raise _not_convertible(workflow, str(error)) from error
     _titles(flat, object_info)
     _refuse_unknown(flat, object_info, workflow)
-    result = convert_workflow_with_errors(flat, node_info=object_info, include_meta=True, disable_AUTOGRAPH_meta=True)
+    known = _with_foreign_values(flat, object_info)
+    result = convert_workflow_with_errors(flat, node_info=known, include_meta=True, disable_AUTOGRAPH_meta=True)
     unresolved = [w.message for w in result.warnings if "resolve link" in w.message]
     if result.errors or unresolved or not isinstance(result.data, dict):
         raise _not_convertible(workflow, "; ".join([error.message for error in result.errors] + unresolved))
@@ -85,6 +88,39 @@ def _refuse_unknown(data: dict[str, Any], object_info: dict[str, Any], workflow:
             problems.append(unknown_class_problem(class_type, where, object_info, pack_of_window_node(node)))
     if problems:
         raise RequestError(problems)
+
+
+def _with_foreign_values(data: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
+    """The server's node information, its option lists extended by the values that the workflow holds.
+
+    The converter drops a value that is not among the options: a checkpoint that another machine has would become
+    None, and neither the check nor `--model` could speak of it any more.
+    """
+    known = dict(object_info)
+    for node in data["nodes"]:
+        class_type, values = str(node.get("type")), node.get("widgets_values") or []
+        values = list(values.values()) if isinstance(values, dict) else values
+        foreign = [value for value in values if isinstance(value, str) and value not in AFTER_GENERATE]
+        if class_type not in known or not foreign:
+            continue
+        information = copy.deepcopy(known[class_type])
+        for inputs in information.get("input", {}).values():
+            for spec in inputs.values() if isinstance(inputs, dict) else ():
+                options = _options(spec)
+                if options is not None:
+                    options.extend(value for value in foreign if value not in options)
+        known[class_type] = information
+    return known
+
+
+def _options(spec: Any) -> list[Any] | None:
+    """The list of options of a combo, in either of the shapes that servers send."""
+    if not isinstance(spec, list) or not spec:
+        return None
+    if isinstance(spec[0], list):
+        return spec[0]
+    options = spec[1].get("options") if spec[0] == "COMBO" and len(spec) > 1 and isinstance(spec[1], dict) else None
+    return options if isinstance(options, list) else None
 
 
 def _cleaned(graph: Graph) -> Graph:
