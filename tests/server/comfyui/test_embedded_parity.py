@@ -1,0 +1,341 @@
+"""The embedded server beside a real ComfyUI: the same nodes, answers, messages and pixels for the same requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+pytestmark = pytest.mark.comfyui
+
+
+@pytest.fixture
+def both(connect: Callable[..., Any], comfyui: Any, embedded_server: Any) -> Iterator[tuple[Any, Any]]:
+    """A connected client of ComfyUI, and one of the embedded server."""
+    clients = connect(comfyui.url), connect(embedded_server.url)
+    for client in clients:
+        client.connect()
+    yield clients
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def image(width: Any = 64, height: Any = 48, color: int = 0x4080C0) -> dict[str, Any]:
+    return node("EmptyImage", width=width, height=height, batch_size=1, color=color)
+
+
+def scale(source: Any = ("1", 0), method: str = "area", crop: str = "disabled") -> dict[str, Any]:
+    return node("ImageScale", image=list(source), upscale_method=method, width=40, height=40, crop=crop)
+
+
+def show(source: str = "1", slot: int = 0) -> dict[str, Any]:
+    return node("PreviewImage", images=[source, slot])
+
+
+BAD_PROMPTS: dict[str, Any] = {
+    "nothing": {},
+    "no output": {"1": image()},
+    "unknown node": {"1": node("NoSuchNode"), "9": show()},
+    "no class": {"1": {"inputs": {}}},
+    "missing input": {"1": node("EmptyImage", width=8, height=8, batch_size=1), "9": show()},
+    "link of three": {"1": image(), "2": scale(("1", 0, 0)), "9": show("2")},
+    "wrong type": {"1": node("SolidMask", value=1.0, width=8, height=8), "9": show()},
+    "not a number": {"1": image("wide"), "9": show()},
+    "too small": {"1": image(0), "9": show()},
+    "too big": {"1": image(99999), "9": show()},
+    "unknown choice": {"1": image(), "2": scale(method="magic"), "9": show("2")},
+    "missing file": {"1": node("LoadImage", image="nope.png"), "9": show()},
+    "missing checkpoint": {
+        "1": node("CheckpointLoaderSimple", ckpt_name="nope.safetensors"),
+        "2": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+        "3": node("VAEDecode", samples=["2", 0], vae=["1", 2]),
+        "9": show("3"),
+    },
+    "link to a missing node": {"9": show("404")},
+    "inner link to a missing node": {"1": scale(("404", 0)), "9": show()},
+    "missing slot": {"1": image(), "9": show("1", 5)},
+    "one of two outputs is bad": {"1": image(), "2": image(0), "8": show("1"), "9": show("2")},
+    "two errors": {"1": image(0, 99999), "9": show()},
+}
+
+
+def shape_of_answer(answer: requests.Response) -> dict[str, Any]:
+    """Status, error type, and for each blamed node its error types with the inputs that they name."""
+    body = answer.json()
+    return {
+        "status": answer.status_code,
+        "error": body.get("error", {}).get("type"),
+        "node_errors": {
+            node_id: (
+                entry["class_type"],
+                sorted(entry["dependent_outputs"]),
+                sorted((error["type"], error["message"], sorted(error)) for error in entry["errors"]),
+            )
+            for node_id, entry in body.get("node_errors", {}).items()
+        },
+    }
+
+
+@pytest.mark.parametrize("what", BAD_PROMPTS)
+def test_a_bad_prompt_gets_the_same_answer(both, what):
+    theirs, ours = (shape_of_answer(client.submit(BAD_PROMPTS[what])) for client in both)
+    if what == "unknown node":
+        # More than ComfyUI says: every unknown node by name.
+        assert list(ours.pop("node_errors")) == ["1"]
+        theirs.pop("node_errors")
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("what", ["link to a missing node", "missing file", "too big", "unknown choice"])
+def test_the_details_name_the_same_thing(both, what):
+    found = []
+    for client in both:
+        [entry] = client.submit(BAD_PROMPTS[what]).json()["node_errors"].values()
+        [error] = entry["errors"]
+        found.append((error["details"], error["extra_info"].get("received_value")))
+    if what == "link to a missing node":
+        # ComfyUI says only '404' there.
+        assert "404" in found[0][0] and "404" in found[1][0]
+    else:
+        assert found[0] == found[1]
+
+
+def core_nodes(client: Any) -> dict[str, Any]:
+    info: dict[str, Any] = client.get("/object_info").json()
+    return info
+
+
+#: Choices that are the server's own files or its own set of algorithms: ours may be fewer.
+OWN_CHOICES = {
+    "image",
+    "ckpt_name",
+    "vae_name",
+    "lora_name",
+    "clip_name",
+    "control_net_name",
+    "sampler_name",
+    "scheduler",
+}
+
+
+def declared(entry: dict[str, Any]) -> dict[str, Any]:
+    """What a graph depends on: inputs with type, default and range, their order, and the outputs."""
+    inputs = {}
+    for group in ("required", "optional"):
+        for name, (kind, *rest) in entry["input"].get(group, {}).items():
+            options = rest[0] if rest else {}
+            if kind == "COMBO":
+                kind = options.get("options", [])
+            if isinstance(kind, list) and name in OWN_CHOICES:
+                kind = "choice"
+            kept = {key: options[key] for key in ("default", "min", "max", "step", "lazy") if key in options}
+            if kind == "choice":
+                kept.pop("default", None)
+            inputs[name] = (group, kind, kept)
+    return {
+        "inputs": inputs,
+        "order": {group: names for group, names in entry["input_order"].items() if group != "hidden" and names},
+        "output": ["COMBO" if isinstance(kind, list) else kind for kind in entry["output"]],
+        "output_is_list": entry["output_is_list"],
+        "output_name": ["COMBO" if isinstance(name, list) else name for name in entry["output_name"]],
+        "output_node": entry["output_node"],
+        "category": entry["category"],
+        "display_name": entry["display_name"],
+    }
+
+
+def test_every_core_node_is_declared_as_in_comfyui(both):
+    theirs, ours = (core_nodes(client) for client in both)
+    shared = [name for name in ours if not name.startswith("DefectForge")]
+    unknown = [name for name in shared if name not in theirs]
+    assert unknown == []
+    differing = {
+        name: (declared(ours[name]), declared(theirs[name]))
+        for name in shared
+        if declared(ours[name]) != declared(theirs[name])
+    }
+    assert differing == {}
+
+
+def test_our_nodes_are_told_word_for_word_as_in_comfyui(both):
+    theirs, ours = (
+        {name: entry for name, entry in core_nodes(client).items() if name.startswith("DefectForge")} for client in both
+    )
+    assert list(ours) == list(theirs)
+    for name, entry in ours.items():
+        # Where a node comes from is named after the folder that the pack lies in.
+        entry.pop("python_module")
+        theirs[name].pop("python_module")
+        assert entry == theirs[name], name
+
+
+def test_messages_come_in_the_same_order(both):
+    prompt = {
+        "1": image(color=0x123456),
+        "2": scale(),
+        "3": node("ImageInvert", image=["2", 0]),
+        "8": show("3"),
+        "9": show("2"),
+    }
+    theirs, ours = (client.run(prompt) for client in both)
+    assert ours.events() == theirs.events()
+    assert ours.data("progress_state")[-1]["nodes"].keys() == theirs.data("progress_state")[-1]["nodes"].keys()
+    for event in set(message["type"] for message in theirs.messages):
+        assert set(ours.data(event)[0]) == set(theirs.data(event)[0]), event
+    theirs, ours = (client.run(prompt) for client in both)
+    assert ours.events() == theirs.events()
+    assert sorted(ours.data("execution_cached")[0]["nodes"]) == sorted(theirs.data("execution_cached")[0]["nodes"])
+
+
+def test_an_interruption_and_a_failure_are_told_with_the_same_keys(both):
+    wrong = {"1": image(), "2": node("ImageToMask", image=["1", 0], channel="alpha")}
+    prompt = {**wrong, "3": node("MaskToImage", mask=["2", 0]), "9": show("3")}
+    theirs, ours = (client.run(prompt) for client in both)
+    assert ours.events() == theirs.events()
+    assert set(ours.data("execution_error")[0]) == set(theirs.data("execution_error")[0])
+    for key in ("node_id", "node_type", "executed"):
+        assert ours.data("execution_error")[0][key] == theirs.data("execution_error")[0][key]
+    assert ours.history["status"]["status_str"] == theirs.history["status"]["status_str"] == "error"
+    assert set(ours.history) == set(theirs.history)
+
+
+@pytest.fixture(scope="session")
+def photos() -> dict[str, bytes]:
+    """Pictures that decoders treat differently."""
+    rng = np.random.default_rng(3)
+    rgb = rng.integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    rgba = rng.integers(0, 256, (37, 53, 4), dtype=np.uint8)
+    pictures = {
+        "rgb": Image.fromarray(rgb),
+        "rgba": Image.fromarray(rgba),
+        "grey": Image.fromarray(rgb[..., 0]),
+        "deep": Image.fromarray(rng.integers(0, 65536, (37, 53)).astype(np.uint16)),
+        "palette": Image.fromarray(rgba).quantize(16),
+        "bits": Image.fromarray(rgb[..., 0]).convert("1"),
+    }
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    encoded = {}
+    for name, picture in pictures.items():
+        buffer = BytesIO()
+        picture.save(buffer, format="PNG", **({"exif": exif} if name == "rgb" else {}))
+        encoded[name] = buffer.getvalue()
+    return encoded
+
+
+def uploaded(client: Any, name: str, data: bytes) -> str:
+    files = {"image": (f"{name}.png", data, "image/png")}
+    answer = client.http.post(f"{client.url}/upload/image", files=files, data={"subfolder": "parity"}, timeout=30)
+    return f"parity/{answer.json()['name']}"
+
+
+def pixels(client: Any, prompt: dict[str, Any], output: str = "9") -> list[np.ndarray]:
+    outcome = client.run(prompt)
+    assert outcome.history["status"]["completed"], outcome.history["status"]["messages"]
+    references = outcome.history["outputs"][output]["images"]
+    return [np.array(Image.open(BytesIO(client.get("/view", **reference).content))) for reference in references]
+
+
+def assert_same_pixels(both: tuple[Any, Any], build: Callable[[Any], dict[str, Any]]) -> None:
+    theirs, ours = (pixels(client, build(client)) for client in both)
+    assert len(ours) == len(theirs) > 0
+    for mine, its in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+@pytest.mark.parametrize("kind", ["rgb", "rgba", "grey", "deep", "palette", "bits"])
+def test_loaded_pictures_are_the_same(both, photos, kind):
+    def build(client: Any) -> dict[str, Any]:
+        load = node("LoadImage", image=uploaded(client, kind, photos[kind]))
+        return {"1": load, "9": show("1")}
+
+    assert_same_pixels(both, build)
+
+
+@pytest.mark.parametrize("kind", ["rgb", "rgba", "grey", "deep", "palette"])
+@pytest.mark.parametrize("channel", ["alpha", "red", "green", "blue"])
+def test_loaded_masks_are_the_same(both, photos, kind, channel):
+    def build(client: Any) -> dict[str, Any]:
+        load = node("LoadImageMask", image=uploaded(client, kind, photos[kind]), channel=channel)
+        return {"1": load, "2": node("MaskToImage", mask=["1", 0]), "9": show("2")}
+
+    assert_same_pixels(both, build)
+
+
+@pytest.mark.parametrize("crop", ["disabled", "center"])
+@pytest.mark.parametrize("method", ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"])
+def test_scaled_pictures_are_the_same(both, photos, method, crop):
+    def build(client: Any) -> dict[str, Any]:
+        load = node("LoadImage", image=uploaded(client, "rgba", photos["rgba"]))
+        return {"1": load, "2": scale(("1", 0), method, crop), "9": show("2")}
+
+    assert_same_pixels(both, build)
+
+
+MASK_NODES = {
+    "grow": node("GrowMask", mask=["2", 0], expand=3, tapered_corners=True),
+    "grow square": node("GrowMask", mask=["2", 0], expand=2, tapered_corners=False),
+    "shrink": node("GrowMask", mask=["2", 0], expand=-2, tapered_corners=True),
+    "feather": node("FeatherMask", mask=["2", 0], left=5, top=7, right=9, bottom=11),
+    "invert": node("InvertMask", mask=["2", 0]),
+    "crop": node("CropMask", mask=["2", 0], x=3, y=4, width=20, height=10),
+    "threshold": node("ThresholdMask", mask=["2", 0], value=0.4),
+    **{
+        operation: node("MaskComposite", destination=["2", 0], source=["3", 0], x=5, y=6, operation=operation)
+        for operation in ("multiply", "add", "subtract", "and", "or", "xor")
+    },
+}
+
+
+@pytest.mark.parametrize("what", MASK_NODES)
+def test_masks_are_the_same(both, photos, what):
+    def build(client: Any) -> dict[str, Any]:
+        return {
+            "2": node("LoadImageMask", image=uploaded(client, "rgba", photos["rgba"]), channel="alpha"),
+            "3": node("SolidMask", value=0.7, width=30, height=20),
+            "4": MASK_NODES[what],
+            "5": node("MaskToImage", mask=["4", 0]),
+            "9": show("5"),
+        }
+
+    assert_same_pixels(both, build)
+
+
+@pytest.mark.parametrize("resize_source", [False, True])
+@pytest.mark.parametrize("at", [(0, 0), (10, 7), (50, 36), (200, 200)])
+def test_composites_are_the_same(both, photos, at, resize_source):
+    def build(client: Any) -> dict[str, Any]:
+        return {
+            "1": node("LoadImage", image=uploaded(client, "rgba", photos["rgba"])),
+            "2": image(40, 30),
+            "3": node(
+                "ImageCompositeMasked",
+                destination=["1", 0],
+                source=["2", 0],
+                x=at[0],
+                y=at[1],
+                resize_source=resize_source,
+                mask=["1", 1],
+            ),
+            "9": show("3"),
+        }
+
+    assert_same_pixels(both, build)
+
+
+def test_a_saved_picture_carries_the_same_texts(both):
+    texts = []
+    for client in both:
+        prompt = {"1": image(), "9": node("SaveImage", images=["1", 0], filename_prefix="parity/%width%/texts")}
+        outcome = client.run(prompt, extra_data={"extra_pnginfo": {"workflow": {"title": "Größe"}}})
+        [reference] = outcome.history["outputs"]["9"]["images"]
+        picture = Image.open(BytesIO(client.get("/view", **reference).content))
+        texts.append((reference, dict(picture.text)))
+    assert texts[0] == texts[1]
