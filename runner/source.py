@@ -16,14 +16,32 @@ class JobSource:
         self._lock = threading.Lock()
         self._waiting = deque(jobs)
         self._open = len(self._waiting)
+        self._workers: set[str] = set()
+        self._failed_on: dict[str, set[str]] = {}
 
-    def take(self) -> Job | None:
+    def join(self, worker: str) -> None:
         with self._lock:
-            return self._waiting.popleft() if self._waiting else None
+            self._workers.add(worker)
 
-    def give_back(self, job: Job) -> None:
+    def leave(self, worker: str) -> None:
+        with self._lock:
+            self._workers.discard(worker)
+
+    def take(self, worker: str) -> Job | None:
+        """The next job for this worker. One that failed on it goes to another, as long as there is another."""
+        with self._lock:
+            for job in self._waiting:
+                failed_on = self._failed_on.get(job.id, set())
+                if worker not in failed_on or not self._workers - failed_on:
+                    self._waiting.remove(job)
+                    return job
+            return None
+
+    def give_back(self, job: Job, failed_on: str | None = None) -> None:
         """To the front: it was next once already."""
         with self._lock:
+            if failed_on is not None:
+                self._failed_on.setdefault(job.id, set()).add(failed_on)
             self._waiting.appendleft(job)
 
     def claim(self, job: Job) -> None:

@@ -60,6 +60,7 @@ class Worker(threading.Thread):
         self._last_news = self._last_reconcile = time.monotonic()
         self._echo_due: float | None = None
         self._was_away = False
+        source.join(self.name)
 
     def run(self) -> None:
         self._listener.start()
@@ -84,6 +85,7 @@ class Worker(threading.Thread):
         except Exception as error:  # a thread's exception would be printed and forgotten: the main thread raises it
             self.crash = error
         finally:
+            self.source.leave(self.name)
             self._listener.stop()
 
     # ---- queueing
@@ -101,7 +103,7 @@ class Worker(threading.Thread):
 
     def _top_up(self) -> None:
         while len(self.flights) < self.depth and not self.stop.is_set():
-            job = self.source.take()
+            job = self.source.take(self.name)
             if job is None:
                 return
             try:
@@ -151,6 +153,8 @@ class Worker(threading.Thread):
     def _on(self, message: Message) -> None:
         if message.type in ("connected", "disconnected"):
             self._last_reconcile = 0.0
+            # A drop alone means little; with a job that is gone from history and queue it means that the server died.
+            self._was_away = self._was_away or message.type == "disconnected"
         flight = self.flights.get(message.prompt_id)
         if flight is None:
             return
@@ -227,7 +231,7 @@ class Worker(threading.Thread):
     def _give_back(self, flight: Flight, verdict: str, attempts: int = 0, losses: int = 0) -> None:
         self.flights.pop(flight.prompt_id, None)
         self.journal.back(flight.job.id, verdict, attempts, losses)
-        self.source.give_back(flight.job)
+        self.source.give_back(flight.job, self.name if verdict == "job.error" else None)
 
     # ---- the end of a job
 

@@ -1,0 +1,193 @@
+"""Set-up of the runner's tests against servers: drawn nuts, a graph that needs no checkpoint, the command line."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from defectforge.runner.nuts import write_dataset
+from defectforge.runner.reporter import Reporter
+
+HERE = Path(__file__).parent
+NUT_SIZE = 192
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def titled(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
+
+
+PLACE = {
+    "1": titled(
+        "DefectForgeLoadMVTec", "Good photo", root="", category="hazelnut", split="train", type="good", index=0
+    ),
+    "2": titled(
+        "DefectForgeObjectMask",
+        "Object mask",
+        image=["1", 0],
+        sensitivity=1.0,
+        largest_opening=1.0,
+        min_confidence=0.5,
+        when_unsure="stop with an error",
+    ),
+    "3": titled(
+        "DefectForgePlaceHoleMask",
+        "Hole mask",
+        image=["1", 0],
+        object_mask=["2", 0],
+        seed=0,
+        count=1,
+        min_size=0.033,
+        max_size=0.078,
+        max_cracks=3,
+        rim=0.3,
+        tries=64,
+        grow=6.0,
+        feather=8.0,
+    ),
+    "4": titled(
+        "DefectForgeSaveDefectPair",
+        "Save pair",
+        image=["1", 0],
+        mask=["3", 0],
+        filename_prefix="defectforge",
+        category="hazelnut",
+        type="hole",
+        source_path=["1", 2],
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def nuts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of four good and two defective drawn hazelnuts."""
+    root = tmp_path_factory.mktemp("nuts")
+    write_dataset(root, n_good=4, n_defect=2, size=NUT_SIZE, seed=3)
+    return root
+
+
+@pytest.fixture
+def place_workflow(tmp_path: Path) -> Path:
+    """Queue form of: photo, object mask, hole mask, saved pair. Runs without a checkpoint."""
+    path = tmp_path / "place.json"
+    path.write_text(json.dumps(PLACE))
+    return path
+
+
+def command(*arguments: Any) -> list[str]:
+    return [sys.executable, "-m", "defectforge.runner", *map(str, arguments)]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """No models but those of the test; nothing from the user's machine."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("DEFECTFORGE_", "COMFYUI_"))}
+    return {**kept, "DEFECTFORGE_MODELS": str(tmp_path / "models"), "TMPDIR": str(tmp_path)}
+
+
+@pytest.fixture
+def cli(environment: dict[str, str]) -> Cli:
+    """Run `defectforge ...` to its end in a process of its own."""
+
+    def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*arguments), env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def spawn(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `defectforge ...` and go on; what still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: Any) -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(
+                command(*arguments), env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            )
+        )
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def faulty_module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("runner_faulty_server", HERE / "faulty.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Recorder(Reporter):
+    """Keeps events and lines instead of printing them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.lines: list[str] = []
+
+    def event(self, name: str, data: dict[str, Any]) -> None:
+        self.events.append((name, data))
+        super().event(name, data)
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        return [data for event, data in self.events if event == name]
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+class Pairs:
+    """What lies in an output folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.images = sorted(p.relative_to(out / "hazelnut" / "test").as_posix() for p in self._all("test"))
+        self.masks = sorted(
+            p.relative_to(out / "hazelnut" / "ground_truth").as_posix() for p in self._all("ground_truth")
+        )
+        manifest = out / "manifest.jsonl"
+        self.records = [json.loads(line) for line in manifest.read_text().splitlines()] if manifest.exists() else []
+        self.leftovers = [p.name for p in out.rglob("*.part")]
+
+    def _all(self, folder: str) -> Iterator[Path]:
+        return (self.out / "hazelnut" / folder).rglob("*.png")
+
+    def assert_whole(self, count: int) -> None:
+        """`count` pairs, each image with its mask and one record, and nothing else."""
+        assert self.images == [f"hole/{n:06d}.png" for n in range(count)]
+        assert self.masks == [f"hole/{n:06d}_mask.png" for n in range(count)]
+        assert sorted(record["number"] for record in self.records) == list(range(count))
+        assert len({record["id"] for record in self.records}) == count
+        assert self.leftovers == []
+
+    def assert_no_image_without_mask(self) -> None:
+        assert {name[: -len(".png")] for name in self.images} <= {name[: -len("_mask.png")] for name in self.masks}
+
+
+@pytest.fixture
+def pairs() -> type[Pairs]:
+    return Pairs

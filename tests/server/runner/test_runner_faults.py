@@ -1,0 +1,214 @@
+"""What servers do wrong, and that no pair is lost, doubled or torn by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from defectforge.runner.errors import NO_SERVER, OK, SOME_JOBS_FAILED
+from defectforge.runner.request import Request
+from defectforge.runner.run import run
+from defectforge.runner.worker import Timing
+
+FAST = Timing(reconcile=0.3, status_echo=0.2, stall=30.0, give_up=5.0, wind_down=0.5)
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def start(embedded_server: Any, faulty_module: Any) -> Iterator[Start]:
+    """Start a faulty server that knows the nodes of the real one."""
+    object_info = requests.get(embedded_server.url + "/object_info", timeout=60).json()
+    started = []
+
+    def begin(**faults: Any) -> Any:
+        started.append(faulty_module.FaultyServer(object_info, faulty_module.Script(**faults)))
+        return started[-1]
+
+    yield begin
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def go(nuts: Path, place_workflow: Path, tmp_path: Path, recorder: Any) -> Callable[..., int]:
+    """Run four jobs on a server into `tmp_path/out`."""
+
+    def run_on(*servers: Any, timing: Timing = FAST, count: int = 4) -> int:
+        urls = tuple(server.url for server in servers)
+        request = Request(
+            workflow=str(place_workflow), data=nuts, category="hazelnut", count=count, server=urls, out=tmp_path / "out"
+        )
+        return run(request, recorder, timing)
+
+    return run_on
+
+
+def test_nothing_wrong(start: Start, go: Any, pairs: Any, tmp_path: Path) -> None:
+    server = start()
+    assert go(server) == OK
+    pairs(tmp_path / "out").assert_whole(4)
+    assert len(server.posted) == 4
+    assert all(isinstance(body["extra_data"], dict) and "number" not in body for body in server.posted)
+
+
+def test_a_500_behind_which_the_job_was_queued_is_not_queued_again(
+    start: Start, go: Any, pairs: Any, tmp_path: Path
+) -> None:
+    server = start(answer_500_but_queue={0, 2})
+    assert go(server) == OK
+    pairs(tmp_path / "out").assert_whole(4)
+    assert len(server.executed) == 4
+
+
+def test_a_job_accepted_in_part_is_a_rejection(
+    start: Start, go: Any, pairs: Any, tmp_path: Path, recorder: Any
+) -> None:
+    server = start(answer_node_errors={1})
+    assert go(server) == SOME_JOBS_FAILED
+    assert server.deleted == [server.posted[1]["prompt_id"]]
+    (failure,) = recorder.of("failed")
+    assert "accepted only in part" in failure["text"] and "'Save pair': Value not in list (mask)" in failure["text"]
+    assert len(pairs(tmp_path / "out").records) == 3
+
+
+def test_the_history_may_be_late(start: Start, go: Any, pairs: Any, tmp_path: Path) -> None:
+    assert go(start(empty_history_answers=5)) == OK
+    pairs(tmp_path / "out").assert_whole(4)
+
+
+def test_a_dropped_socket_loses_no_result(start: Start, go: Any, pairs: Any, tmp_path: Path) -> None:
+    server = start(drop_socket_before={0, 1, 3})
+    assert go(server) == OK
+    pairs(tmp_path / "out").assert_whole(4)
+    assert len(server.executed) == 4
+    assert server.connections > 1
+
+
+def test_a_deaf_socket_is_noticed_and_replaced(
+    start: Start, go: Any, pairs: Any, tmp_path: Path, recorder: Any
+) -> None:
+    server = start(deaf=True)
+    assert go(server) == OK
+    pairs(tmp_path / "out").assert_whole(4)
+    assert server.connections == 2
+    assert any("deaf" in warning["text"] for warning in recorder.of("warning"))
+
+
+def test_a_lost_job_is_queued_again(start: Start, go: Any, pairs: Any, tmp_path: Path) -> None:
+    server = start(lose={0, 3})
+    assert go(server) == OK
+    pairs(tmp_path / "out").assert_whole(4)
+    assert len(server.posted) == 6
+
+
+def test_a_server_that_loses_everything_ends_in_failures_not_in_a_circle(start: Start, go: Any) -> None:
+    server = start(lose=set(range(1000)))
+    assert go(server, timing=Timing(reconcile=0.02, status_echo=5.0), count=1) == SOME_JOBS_FAILED
+    assert 2 < len(server.posted) < 20
+
+
+def test_a_restarted_server_gets_its_jobs_again(start: Start, go: Any, pairs: Any, tmp_path: Path) -> None:
+    server = start(die_while_running=1)
+    assert go(server) == OK
+    pairs(tmp_path / "out").assert_whole(4)
+
+
+def test_a_job_that_kills_the_server_twice_is_put_aside(start: Start, go: Any, recorder: Any, nuts: Path) -> None:
+    server = start(die_while_running=2)
+    assert go(server, count=1) == SOME_JOBS_FAILED
+    assert "died twice" in recorder.of("failed")[0]["text"]
+
+
+def test_a_job_error_fails_that_job_alone(start: Start, go: Any, pairs: Any, tmp_path: Path, recorder: Any) -> None:
+    server = start(fail={1: "ValueError"})
+    assert go(server) == SOME_JOBS_FAILED
+    assert recorder.of("failed")[0]["text"] == "'Hole mask': it did not work"
+    assert len(server.executed) == 4, "the same values on the same server would fail the same way"
+    assert go(server) == OK
+    pairs(tmp_path / "out").assert_whole(4)
+    assert len(server.executed) == 5, "a second run does only what is missing"
+
+
+def test_a_job_error_is_tried_once_more_on_another_server(start: Start, go: Any, pairs: Any, tmp_path: Path) -> None:
+    servers = start(fail=dict.fromkeys(range(1, 3), "ValueError")), start()
+    assert go(*servers) == OK
+    pairs(tmp_path / "out").assert_whole(4)
+
+
+def test_out_of_memory_frees_the_server_and_tries_once_more(start: Start, go: Any, pairs: Any, tmp_path: Path) -> None:
+    server = start(fail={0: "torch.OutOfMemoryError"})
+    assert go(server) == OK
+    pairs(tmp_path / "out").assert_whole(4)
+    assert server.freed == 1
+
+
+def spoil(role: str, data: bytes | None) -> Callable[[int, dict[str, bytes]], dict[str, bytes]]:
+    def change(order: int, made: dict[str, bytes]) -> dict[str, bytes]:
+        if order != 0:
+            return made
+        return {**made, role: data} if data is not None else {}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("role", "shape", "reason"),
+    [
+        ("mask", (192, 192), "the mask is empty"),
+        ("mask", (64, 64), "differ in size"),
+        ("image", None, "does not decode"),
+        ("", None, "nothing was saved"),
+    ],
+)
+def test_success_is_believed_only_with_its_outputs(
+    start: Start,
+    go: Any,
+    pairs: Any,
+    tmp_path: Path,
+    recorder: Any,
+    faulty_module: Any,
+    role: str,
+    shape: Any,
+    reason: str,
+) -> None:
+    data = faulty_module.as_png(np.zeros(shape, np.uint8)) if shape else (b"torn" if role else None)
+    assert go(start(spoil=spoil(role, data))) == SOME_JOBS_FAILED
+    assert reason in recorder.of("failed")[0]["text"]
+    found = pairs(tmp_path / "out")
+    assert len(found.images) == len(found.masks) == len(found.records) == 3
+    assert found.leftovers == []
+
+
+def test_a_worker_that_is_dead_behind_a_live_server_is_found_out(start: Start, go: Any, recorder: Any) -> None:
+    server = start(never_finish={1}, ignore_interrupts=True)
+    timing = Timing(reconcile=0.2, status_echo=0.2, stall=0.6, wind_down=0.2)
+    assert go(server, timing=timing) == NO_SERVER
+    assert server.interrupted == [server.posted[1]["prompt_id"]], "only ever our own job"
+    assert any("without a sign of life" in line for line in recorder.lines)
+
+
+def test_a_hanging_job_that_can_be_interrupted_is_tried_once_more(
+    start: Start, go: Any, pairs: Any, tmp_path: Path
+) -> None:
+    server = start(never_finish={1})
+    assert go(server, timing=Timing(reconcile=0.2, status_echo=0.2, stall=0.6, wind_down=0.2)) == OK
+    pairs(tmp_path / "out").assert_whole(4)
+
+
+def test_a_server_that_goes_away_for_good_ends_the_run_and_the_next_one_goes_on(
+    start: Start, go: Any, pairs: Any, tmp_path: Path, recorder: Any
+) -> None:
+    server = start(never_finish={2})
+    recorder.event = lambda name, data, keep=recorder.event: (  # type: ignore[method-assign]
+        keep(name, data),
+        server.call(server._stop()) if name == "done" and data["job"].index == 1 else None,
+    )
+    assert go(server, timing=Timing(reconcile=0.2, give_up=0.5)) == NO_SERVER
+    pairs(tmp_path / "out").assert_whole(2)
+    del recorder.event
+    assert go(start()) == OK
+    pairs(tmp_path / "out").assert_whole(4)
