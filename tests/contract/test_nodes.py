@@ -1,0 +1,183 @@
+"""What saved graphs, ComfyUI's window and ComfyUI-Manager rely on: ids, names, tooltips, help pages, imports."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import tomllib
+from comfy_api.latest import io
+from defectforge.nodes.extension import DefectForgeExtension
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "nodes" / "web" / "docs"
+NODES = {node.GET_SCHEMA().node_id: node for node in asyncio.run(DefectForgeExtension().get_node_list())}
+FAMILIES = {"dataset", "mask", "inpaint", "reference", "selection", "output"}
+
+every_node = pytest.mark.parametrize("node", NODES.values(), ids=NODES.keys())
+
+
+def test_no_id_is_used_twice():
+    classes = asyncio.run(DefectForgeExtension().get_node_list())
+    assert len(classes) == len(NODES)
+
+
+@every_node
+def test_names_are_as_promised(node):
+    schema = node.GET_SCHEMA()
+    assert schema.node_id == node.__name__
+    assert schema.node_id.startswith("DefectForge")
+    assert node.__bases__ == (io.ComfyNode,)
+    head, _, family = schema.category.partition("/")
+    assert head == "DefectForge"
+    assert family in FAMILIES
+    assert schema.display_name
+    assert re.fullmatch(r"[\w ,()/'-]+", schema.display_name, re.ASCII), "plain words"
+    assert len(schema.description) > 40
+
+
+@every_node
+def test_ids_are_unique_and_outputs_have_no_positional_id(node):
+    schema = node.GET_SCHEMA()
+    inputs = [entry.id for entry in schema.inputs]
+    outputs = [entry.id for entry in schema.outputs]
+    assert len(set(inputs + outputs)) == len(inputs + outputs)
+    assert all(re.fullmatch(r"_\d+_\w+_", identifier) for identifier in outputs)
+
+
+@every_node
+def test_every_input_and_output_has_a_tooltip_and_every_output_a_name(node):
+    schema = node.GET_SCHEMA()
+    for entry in [*schema.inputs, *schema.outputs]:
+        tooltip = entry.tooltip or ""
+        assert len(tooltip) > 15, f"{entry.id} {tooltip!r}"
+        assert tooltip.endswith("."), f"{entry.id}: a sentence"
+    assert all(entry.display_name for entry in schema.outputs)
+
+
+@every_node
+def test_required_inputs_come_before_optional_ones(node):
+    """Widgets are saved by position: a required one appended after optional ones would shift them."""
+    optional = [bool(entry.optional) for entry in node.GET_SCHEMA().inputs]
+    assert optional == sorted(optional)
+
+
+@every_node
+def test_numbers_have_a_range_that_holds_their_default(node):
+    for entry in node.GET_SCHEMA().inputs:
+        if isinstance(entry, (io.Int.Input, io.Float.Input)):
+            assert entry.min <= entry.default <= entry.max, entry.id
+        if isinstance(entry, io.Combo.Input) and entry.default is not None:
+            assert entry.default in entry.options, entry.id
+
+
+@every_node
+def test_every_node_has_a_help_page_that_names_all_its_inputs_and_outputs(node):
+    schema = node.GET_SCHEMA()
+    page = (DOCS / f"{schema.node_id}.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# {schema.display_name}\n")
+    for entry in [*(item.id for item in schema.inputs), *(item.display_name for item in schema.outputs)]:
+        assert re.search(rf"^\| `?{entry}`? \|", page, re.MULTILINE), entry
+
+
+def test_no_help_page_is_left_over():
+    assert {page.stem for page in DOCS.glob("*.md")} == set(NODES)
+
+
+def python_files(*folders: str) -> list[Path]:
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def manager_finds(source: str) -> set[str]:
+    """Node ids as ComfyUI-Manager's static scan sees them: direct base ComfyNode, literal node_id in a Schema call."""
+    found = set()
+    for cls in ast.walk(ast.parse(source)):
+        if not isinstance(cls, ast.ClassDef):
+            continue
+        bases = {base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in cls.bases}
+        if "ComfyNode" not in bases:
+            continue
+        for call in ast.walk(cls):
+            if isinstance(call, ast.Call) and getattr(call.func, "attr", getattr(call.func, "id", "")) == "Schema":
+                found |= {
+                    keyword.value.value
+                    for keyword in call.keywords
+                    if keyword.arg == "node_id" and isinstance(keyword.value, ast.Constant)
+                }
+    return found
+
+
+def test_the_manager_s_static_scan_finds_every_node_and_no_other():
+    found: set[str] = set()
+    for path in python_files("nodes", "runner", "tests"):
+        found |= manager_finds(path.read_text(encoding="utf-8"))
+    assert found == set(NODES)
+
+
+def imported(path: Path) -> set[str]:
+    """Modules that a file imports, absolute names; ours as `defectforge...`."""
+    package = ("defectforge", *path.relative_to(ROOT).parent.parts)
+    found = set()
+    for statement in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(statement, ast.Import):
+            found |= {alias.name for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom):
+            base = list(package[: len(package) - statement.level + 1]) if statement.level else []
+            head = ".".join([*base, *([statement.module] if statement.module else [])])
+            found |= {f"{head}.{alias.name}" for alias in statement.names}
+    return found
+
+
+def starts(name: str, *heads: str) -> bool:
+    return any(name == head or name.startswith(head + ".") for head in heads)
+
+
+COMFY = ("comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "server", "execution", "comfyui_version")
+
+
+@pytest.mark.parametrize("path", python_files("nodes/algorithms"), ids=lambda path: path.stem)
+def test_algorithms_import_nothing_of_ours_and_nothing_of_comfyui(path):
+    for name in imported(path):
+        assert not starts(name, *COMFY, "logging"), name
+        assert not starts(name, "defectforge") or starts(name, "defectforge.nodes.algorithms"), name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "nodes").glob("*.py")), ids=lambda path: path.stem)
+def test_nodes_reach_comfyui_only_through_its_node_api_and_the_host(path):
+    for name in imported(path):
+        assert not starts(name, "defectforge.runner"), name
+        if path.stem != "host":
+            assert not starts(name, *COMFY) or starts(name, "comfy_api.latest"), name
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in python_files("runner") if "embedded" not in p.parts], ids=lambda path: path.stem
+)
+def test_the_runner_imports_neither_nodes_nor_torch(path):
+    for name in imported(path):
+        assert not starts(name, "torch", "diffusers", "transformers", "defectforge.nodes", *COMFY), name
+
+
+def test_importing_the_package_imports_nothing_of_comfyui():
+    tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
+    top = [statement for statement in tree.body if isinstance(statement, (ast.Import, ast.ImportFrom))]
+    assert {getattr(statement, "module", None) for statement in top} <= {"__future__", "typing"}
+
+
+def test_requirements_for_the_manager_equal_the_package_s():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    listed = [
+        line.strip()
+        for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
+    assert listed == declared
