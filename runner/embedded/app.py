@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -71,6 +72,8 @@ def load_registry() -> Registry:
 def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Until the event loop takes over: an end while loading leaves no folder behind either.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     temp_parent = options.temp
     if temp_parent is not None:
         temp_parent.mkdir(parents=True, exist_ok=True)
@@ -84,12 +87,16 @@ def main(arguments: list[str] | None = None) -> int:
             data=options.data,
         )
         place.create()
+        # Before the seconds that loading takes: a port that is taken is told at once, and early clients just wait.
+        listener = socket.create_server(
+            (options.listen, options.port), family=socket.AF_INET6 if ":" in options.listen else socket.AF_INET
+        )
         folders.use(place)
         host = EmbeddedHost(pack_version(), options.device)
         node_host.install(host)
         standin.install()
         server = EmbeddedServer(load_registry(), place, host)
-        asyncio.run(_serve(server, options))
+        asyncio.run(_serve(server, listener, options.parent_pid))
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     return 0
@@ -105,7 +112,7 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-async def _serve(server: EmbeddedServer, options: argparse.Namespace) -> None:
+async def _serve(server: EmbeddedServer, listener: socket.socket, parent_pid: int | None) -> None:
     """Listen until a signal, or the end of the parent process."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -113,14 +120,13 @@ async def _serve(server: EmbeddedServer, options: argparse.Namespace) -> None:
         # Windows has no signal handlers in its event loop; there the process is simply ended.
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(getattr(signal, name), stop.set)
-    if options.parent_pid is not None:
-        _watch_parent(options.parent_pid, lambda: loop.call_soon_threadsafe(stop.set))
+    if parent_pid is not None:
+        _watch_parent(parent_pid, lambda: loop.call_soon_threadsafe(stop.set))
     runner = web.AppRunner(server.app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, options.listen, options.port)
-        await site.start()
-        _announce(runner, options.listen)
+        await web.SockSite(runner, listener).start()
+        _announce(listener)
         await stop.wait()
         log.info("stopping")
         if not await asyncio.to_thread(server.worker.stop, STOP_SECONDS):
@@ -129,10 +135,10 @@ async def _serve(server: EmbeddedServer, options: argparse.Namespace) -> None:
         await runner.cleanup()
 
 
-def _announce(runner: web.AppRunner, address: str) -> None:
+def _announce(listener: socket.socket) -> None:
     """One line for whoever started this process: where it listens."""
-    port = runner.addresses[0][1]
-    shown = "127.0.0.1" if address in ("0.0.0.0", "") else f"[{address}]" if ":" in address else address
+    address, port = listener.getsockname()[:2]
+    shown = "127.0.0.1" if address == "0.0.0.0" else f"[{address}]" if ":" in address else address
     ready: dict[str, Any] = {"event": "ready", "url": f"http://{shown}:{port}", "pid": os.getpid()}
     print(json.dumps(ready), flush=True)
     log.info("listening on %s", ready["url"])
