@@ -63,7 +63,8 @@ def parse(raw: bytes, path: Path) -> Workflow:
     except UnicodeDecodeError as error:
         raise request_error("workflow.not_json", f"the workflow is not UTF-8 text: {error}", where) from error
     except json.JSONDecodeError as error:
-        cut = error.pos >= len(raw.decode("utf-8-sig").rstrip()) - 1
+        # A string that never ends is reported at its beginning.
+        cut = error.pos >= len(error.doc.rstrip()) - 1 or error.msg.startswith("Unterminated string")
         raise request_error(
             "workflow.truncated" if cut else "workflow.not_json",
             f"the workflow file {'ends in the middle' if cut else 'is not JSON'}: {error.msg}",

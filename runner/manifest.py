@@ -100,7 +100,9 @@ def select(reference: str) -> tuple[Path, list[dict[str, Any]]]:
             mend="check the path",
         )
     records = read(path)
-    chosen = [r for r in records if not wanted or r["id"].startswith(wanted) or str(r["number"]) == wanted]
+    # A short number is the picture's; an id that begins with the same digits is asked for with more of them.
+    chosen = [r for r in records if str(r["number"]) == wanted] if wanted else records
+    chosen = chosen or [r for r in records if r["id"].startswith(wanted)]
     if not chosen:
         raise request_error(
             "manifest.no_record",
