@@ -105,5 +105,6 @@ def partial_schedule(name: str, sampling: ModelSampling, steps: int, denoise: fl
     """The last `steps` steps of the schedule of int(steps / denoise) steps; empty for a denoise of 0."""
     if denoise <= 0.0:
         return torch.zeros(0)
-    total = steps if denoise > 0.9999 else int(steps / denoise)
-    return schedule(name, sampling, total)[-(steps + 1) :]
+    if denoise > 0.9999:
+        return schedule(name, sampling, steps)
+    return schedule(name, sampling, int(steps / denoise))[-(steps + 1) :]

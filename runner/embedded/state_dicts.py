@@ -58,14 +58,20 @@ def read_state_dict(path: Path) -> StateDict:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise UnsupportedModelError(
-            f"{path.name} cannot be read as plain tensors ({type(error).__name__}: {error}). Pickled files may hold "
-            "code, which is never run here: use the model's .safetensors file instead"
+            f"{path.name} cannot be read as plain tensors ({_reason(error)}). Pickled files may hold code, which is "
+            "never run here: use the model's .safetensors file instead"
         ) from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else {}
     tensors = {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
     if not tensors:
         raise UnsupportedModelError(f"{path.name} holds no model weights")
     return tensors
+
+
+def _reason(error: Exception) -> str:
+    """The line that says what is wrong: torch's message also advises to switch the safe reading off."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return next((line.split(" was not ")[0] for line in lines if "Unsupported" in line), lines[0])
 
 
 def without_prefix(state: Mapping[str, torch.Tensor], prefix: str) -> StateDict:

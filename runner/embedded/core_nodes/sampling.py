@@ -202,7 +202,8 @@ def k_sampler_select(sampler_name: str) -> tuple[Sampler]:
 )
 def basic_scheduler(model: EmbeddedModel, scheduler: str, steps: int, denoise: float) -> tuple[torch.Tensor]:
     """Sigmas by name."""
-    return (partial_schedule(scheduler, model.get_model_object("model_sampling"), steps, denoise),)
+    sigmas = partial_schedule(scheduler, model.get_model_object("model_sampling"), steps, denoise)
+    return (sigmas[-(steps + 1) :],)
 
 
 @core_node(
