@@ -33,7 +33,8 @@ def is_loopback(host: str | None) -> bool:
 def foreign_origin(host: str | None, origin: str | None) -> bool:
     """Whether a request to a loopback `Host` comes from a page of another `Origin`.
 
-    Browsers let any page post to 127.0.0.1; such a request names the page's own origin. ComfyUI has the same check.
+    Browsers let any page post to 127.0.0.1; such a request names the page's own origin, or "null" from a sandboxed
+    frame or a local file. ComfyUI has the same check, but lets "null" pass.
     """
     if not host or not origin:
         return False
@@ -45,7 +46,7 @@ def foreign_origin(host: str | None, origin: str | None) -> bool:
     if not is_loopback(wanted.hostname):
         return False
     if wanted.hostname != came_from.hostname:
-        return bool(came_from.hostname)
+        return True
     # Some browsers leave out the port; then only the names count.
     return None not in ports and ports[0] != ports[1]
 

@@ -181,6 +181,11 @@ class PackNode:
         self.cls = cls
         self.schema = cls.GET_SCHEMA()
         self.node_id: str = self.schema.node_id
+        lists = self.schema.is_input_list or any(output.is_output_list for output in self.schema.outputs or [])
+        if lists or inspect.iscoroutinefunction(cls.execute):
+            raise NotImplementedError(
+                f"{self.node_id} takes or gives lists, or is asynchronous: the embedded server executes neither"
+            )
         self.output_node = bool(self.schema.is_output_node)
         self.not_idempotent = bool(self.schema.not_idempotent)
         self.has_fingerprint = _overrides(cls, "fingerprint_inputs")
