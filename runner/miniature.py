@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import random_text_encoder, safetensors_file
+from . import random_text_encoder, random_vision_encoder, safetensors_file
 from .errors import request_error
 
 DATA = Path(__file__).parent / "data"
@@ -32,7 +32,7 @@ Tensors = dict[str, NDArray[Any]]
 
 
 def table(data: Path = DATA) -> dict[str, Any]:
-    """name -> {"files": {file: sha256}, "sha256": of the rebuilt file, "bytes": its size}."""
+    """name -> {"files": {file: sha256}, "sha256": of the rebuilt file, "bytes": its size, "vision": bool}."""
     path = data / TABLE
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
@@ -90,6 +90,8 @@ def assemble(name: str, data: Path = DATA) -> Tensors:
     # ComfyUI and the embedded server divide the encoder's latents by this, as for every TAESD.
     tensors[VAE + "vae_scale"] = np.float32(LATENT_SCALE).reshape(())
     tensors.update(random_text_encoder.tensors())
+    if entry.get("vision"):
+        tensors.update(random_vision_encoder.tensors())
     return tensors
 
 

@@ -23,7 +23,7 @@ PREFIX = "cond_stage_model.transformer.text_model."
 _TOKEN, _POSITION, _CHOICE, _CARRY = 1.0, 0.35, 2.0, 0.6
 
 
-def _uniform(stream: np.random.RandomState, shape: tuple[int, ...], std: float) -> NDArray[np.float16]:
+def uniform(stream: np.random.RandomState, shape: tuple[int, ...], std: float) -> NDArray[np.float16]:
     """Uniform values of mean 0 and deviation ``std``, from 16 raw bits each."""
     count = int(np.prod(shape))
     bits = np.frombuffer(stream.bytes(2 * count), dtype="<u2").astype(np.float32)
@@ -35,16 +35,16 @@ def tensors() -> Iterator[tuple[str, NDArray[np.float16]]]:
     """Name (with the checkpoint's prefix) and fp16 values of every tensor, in drawing order."""
     stream = np.random.RandomState(SEED)
     unit = float(WIDTH) ** -0.5
-    yield f"{PREFIX}embeddings.token_embedding.weight", _uniform(stream, (TOKENS, WIDTH), _TOKEN)
-    yield f"{PREFIX}embeddings.position_embedding.weight", _uniform(stream, (LENGTH, WIDTH), _POSITION)
+    yield f"{PREFIX}embeddings.token_embedding.weight", uniform(stream, (TOKENS, WIDTH), _TOKEN)
+    yield f"{PREFIX}embeddings.position_embedding.weight", uniform(stream, (LENGTH, WIDTH), _POSITION)
     for index in range(LAYERS):
         layer = f"{PREFIX}encoder.layers.{index}"
         for name, gain in (("q_proj", _CHOICE), ("k_proj", _CHOICE), ("v_proj", 1.0), ("out_proj", _CARRY)):
-            yield f"{layer}.self_attn.{name}.weight", _uniform(stream, (WIDTH, WIDTH), gain * unit)
+            yield f"{layer}.self_attn.{name}.weight", uniform(stream, (WIDTH, WIDTH), gain * unit)
             yield f"{layer}.self_attn.{name}.bias", np.zeros(WIDTH, np.float16)
-        yield f"{layer}.mlp.fc1.weight", _uniform(stream, (4 * WIDTH, WIDTH), unit)
+        yield f"{layer}.mlp.fc1.weight", uniform(stream, (4 * WIDTH, WIDTH), unit)
         yield f"{layer}.mlp.fc1.bias", np.zeros(4 * WIDTH, np.float16)
-        yield f"{layer}.mlp.fc2.weight", _uniform(stream, (WIDTH, 4 * WIDTH), _CARRY * 0.5 * unit)
+        yield f"{layer}.mlp.fc2.weight", uniform(stream, (WIDTH, 4 * WIDTH), _CARRY * 0.5 * unit)
         yield f"{layer}.mlp.fc2.bias", np.zeros(WIDTH, np.float16)
         for norm in ("layer_norm1", "layer_norm2"):
             yield f"{layer}.{norm}.weight", np.ones(WIDTH, np.float16)

@@ -41,10 +41,12 @@ def sample(
     steps: int = 20,
     cfg: float = 4.0,
     extra: torch.Tensor | None = None,
+    vector: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Euler steps over sigmas at evenly spaced timesteps; ``context`` [B, 77, 768], returns latents [B, 4, 16, 16].
 
-    ``extra`` [B, C, 16, 16]: the further input channels of an inpainting or an instruction variant.
+    ``extra`` [B, C, 16, 16]: the further input channels of an inpainting or an instruction variant; ``vector`` [B, V]:
+    the embeddings of the image-embedding variant.
     """
     device = context.device
     sigmas_all = ((1 - alphas_cumprod()) / alphas_cumprod()).sqrt()
@@ -53,12 +55,14 @@ def sample(
     count = len(context)
     x = torch.randn((count, 4, 16, 16), generator=generator).to(device) * float(np.sqrt(1 + sigmas[0] ** 2))
     both = torch.cat([context, empty.expand_as(context)])
+    labels = None if vector is None else torch.cat([vector, torch.zeros_like(vector)])
     for i, time in enumerate(times):
         scaled = x / float(np.sqrt(1 + sigmas[i] ** 2))
-        if extra is not None:
+        if extra is not None and extra.shape[1]:
             scaled = torch.cat([scaled, extra], 1)
         with torch.autocast(device.type, torch.bfloat16):
-            noise = unet(scaled.repeat(2, 1, 1, 1), torch.tensor(time, device=device), both).sample.float()
+            now = torch.tensor(time, device=device)
+            noise = unet(scaled.repeat(2, 1, 1, 1), now, both, class_labels=labels).sample.float()
         noise = noise[count:] + cfg * (noise[:count] - noise[count:])
         x = x + noise * float(sigmas[i + 1] - sigmas[i])
     return x

@@ -67,12 +67,16 @@ def base_tensors(unet: dict[str, np.ndarray], vae: TrainedVae) -> dict[str, np.n
 
 
 def difference(base: dict[str, np.ndarray], variant: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The best rank-32 difference of each weight, in 8 bits; small and reshaped tensors whole."""
+    """The best rank-32 difference of each weight, in 8 bits; small and reshaped tensors whole.
+
+    ``base`` are the weights as trained, not as rounded: against those the difference has rank 32 exactly.
+    """
     tensors: dict[str, np.ndarray] = {}
     for name, value in variant.items():
         old = base.get(name)
         if old is None or old.shape != value.shape or value.size <= 20_000:
-            tensors[f"set.{name}"] = value.astype(np.float16)
+            if old is None or old.shape != value.shape or not np.array_equal(old, value):
+                tensors[f"set.{name}"] = value.astype(np.float16)
             continue
         change = (value - old).reshape(len(value), -1)
         if np.abs(change).max() < 1e-7:
@@ -88,18 +92,6 @@ def difference(base: dict[str, np.ndarray], variant: dict[str, np.ndarray]) -> d
     return tensors
 
 
-def rebuilt(base: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The U-Net's weights as the shipped file gives them back: differences are taken against these."""
-    scales = {k: v for k, v in base.items() if k.endswith(".scale")}
-    names = [k for k in base if k.startswith("unet.") and k not in scales]
-    return {
-        k.removeprefix("unet."): miniature.expand(base[k], scales[f"{k}.scale"])
-        if f"{k}.scale" in scales
-        else base[k].astype(np.float32)
-        for k in names
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
@@ -107,7 +99,8 @@ def main() -> None:
     options = parser.parse_args()
     options.data.mkdir(exist_ok=True)
     unet = torch.load(options.work / "unet.pt", weights_only=True)["ema"]
-    packed = base_tensors(ldm_names(unet), TrainedVae(options.work / "vae.pt"))
+    base = ldm_names(unet)
+    packed = base_tensors(base, TrainedVae(options.work / "vae.pt"))
     files = {"miniature.safetensors": packed}
     for kind in ("inpaint", "ip2p", "unclip"):
         source = options.work / f"unet-{kind}.pt"
@@ -115,7 +108,7 @@ def main() -> None:
             changed = ldm_names(torch.load(source, weights_only=True)["ema"])
             if kind == "ip2p":  # servers hand the picture's latents over unscaled (InstructPix2Pix's convention)
                 changed["input_blocks.0.0.weight"][:, 4:] *= miniature.LATENT_SCALE
-            files[f"miniature-{kind}.safetensors"] = difference(rebuilt(packed), changed)
+            files[f"miniature-{kind}.safetensors"] = difference(base, changed)
     table: dict[str, Any] = {}
     hashes = {}
     for file, tensors in files.items():
@@ -124,6 +117,8 @@ def main() -> None:
     for file in files:
         needed = dict.fromkeys(["miniature.safetensors", file])
         table[Path(file).stem] = {"files": {f: hashes[f] for f in needed}, "sha256": "", "bytes": 0}
+        if file == "miniature-unclip.safetensors":
+            table[Path(file).stem]["vision"] = True
     table_file = options.data / miniature.TABLE
     table_file.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:

@@ -19,10 +19,10 @@ from diffusion import alphas_cumprod, miniature_unet, sample
 from torch.nn.utils import parametrize
 from train_unet import DROPOUT, deadline_seconds, learning_rate, noised
 from trained import TrainedVae
-from variant_data import InpaintData, InstructData
+from variant_data import InpaintData, InstructData, UnclipData
 
 RANK, SMALL = 32, 20_000
-DATA = {"inpaint": InpaintData, "ip2p": InstructData}
+DATA = {"inpaint": InpaintData, "ip2p": InstructData, "unclip": UnclipData}
 
 
 class LowRank(torch.nn.Module):
@@ -38,13 +38,16 @@ class LowRank(torch.nn.Module):
         return weight + (self.rows @ self.columns).view_as(weight)
 
 
-def widened(unet: torch.nn.Module, channels: int) -> torch.nn.Module:
-    """The same network with more input channels, which start without effect."""
-    wide = miniature_unet(channels)
+def widened(unet: torch.nn.Module, channels: int, vector: int | None) -> torch.nn.Module:
+    """The same network with more input channels or an embedding's vector, which start without effect."""
+    wide = miniature_unet(channels, vector)
     state = unet.state_dict()
     weight = torch.zeros(320, channels, 3, 3)
     weight[:, :4] = state["conv_in.weight"]
-    wide.load_state_dict({**state, "conv_in.weight": weight})
+    wide.load_state_dict({**state, "conv_in.weight": weight}, strict=vector is None)
+    if vector is not None:
+        torch.nn.init.zeros_(wide.class_embedding.linear_2.weight)
+        torch.nn.init.zeros_(wide.class_embedding.linear_2.bias)
     return wide
 
 
@@ -52,9 +55,11 @@ def adapt(unet: torch.nn.Module) -> tuple[list[torch.nn.Parameter], list[torch.n
     """Freeze everything but low-rank changes of the large weights and the small tensors; returns (factors, whole)."""
     unet.requires_grad_(False)
     whole = [*unet.conv_in.parameters()]
+    if unet.class_embedding is not None:
+        whole += [*unet.class_embedding.parameters()]
     factors = []
     for name, module in [*unet.named_modules()]:
-        if name == "conv_in" or not isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+        if name.startswith(("conv_in", "class_embedding")) or not isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
             continue
         if module.weight.numel() > SMALL:
             change = LowRank(module.weight)
@@ -95,7 +100,7 @@ def main() -> None:
     file = options.work / f"unet-{options.kind}.pt"
     base = miniature_unet()
     base.load_state_dict(torch.load(options.work / "unet.pt", weights_only=True)["ema"])
-    unet = widened(base, data.channels).to(device)
+    unet = widened(base, data.channels, data.vector).to(device)
     factors, whole = adapt(unet)
     groups = [{"params": factors, "scale": 1.0}, {"params": whole, "scale": 0.5}]
     optimizer = torch.optim.AdamW(groups, lr=options.lr, weight_decay=0.0, betas=(0.9, 0.99), foreach=True)
@@ -122,8 +127,10 @@ def main() -> None:
         rows = [0 if rng.random() < DROPOUT else row[e.text] for e in examples]
         x, times, noise, weight = noised(torch.stack([e.target for e in examples]), alphas, generator)
         x = torch.cat([x, torch.stack([e.extra for e in examples])], 1)
+        vector = None if data.vector is None else torch.stack([e.vector for e in examples]).to(device)
+        context = contexts[rows].float().to(device)
         with torch.autocast(device.type, torch.bfloat16), parametrize.cached():
-            guess = unet(x.to(device), times.to(device), contexts[rows].float().to(device)).sample
+            guess = unet(x.to(device), times.to(device), context, class_labels=vector).sample
         loss = (weight.to(device) * (guess.float() - noise.to(device)) ** 2).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -143,12 +150,16 @@ def main() -> None:
     state = {"ema": merged(unet), "adapted": adapted, "optimizer": optimizer.state_dict(), "step": step}
     save_atomically(state, file)
     examples = [data.draw(np.random.default_rng([40, i])) for i in range(8)]
-    text = P1 if options.kind == "inpaint" else INSTRUCTIONS["hole"][0]
+    text = {"inpaint": P1, "ip2p": INSTRUCTIONS["hole"][0], "unclip": ""}[options.kind]
     context = contexts[[row[text]] * 8].float().to(device)
     extra = torch.stack([e.extra for e in examples]).to(device)
     vae = TrainedVae(options.work / "vae.pt", options.device)
-    made = sample(unet, context, contexts[:1].float().to(device), torch.Generator().manual_seed(7), extra=extra)
-    pictures = [vae.decode(extra[:, -4:]), vae.decode(made), vae.decode(torch.stack([e.target for e in examples]))]
+    vector = None if data.vector is None else torch.stack([e.vector for e in examples]).to(device)
+    empty = contexts[:1].float().to(device)
+    made = sample(unet, context, empty, torch.Generator().manual_seed(7), extra=extra, vector=vector)
+    pictures = [vae.decode(made), vae.decode(torch.stack([e.target for e in examples]))]
+    if data.channels > 4:
+        pictures.insert(0, vae.decode(extra[:, -4:]))
     sheet(torch.cat(pictures), options.work / f"{name}-{step:05d}.png", columns=8)
     log(options.work, name, f"done at step {step}")
 

@@ -1,7 +1,7 @@
 """What each variant is shown beside the noisy latents.
 
 inpaint: the mask at latent size and the latents of the photo with the masked part greyed; ip2p: the latents of the
-sound photo, and an instruction instead of a caption.
+sound photo, and an instruction instead of a caption; unclip: an embedding of the picture itself, with noise.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import torch.nn.functional as F
 from cache import VISIBLE, pose
 from captions import INSTRUCTIONS, weighted
 from common import load_pool, save_atomically
+from defectforge.runner import random_vision_encoder
+from defectforge.runner.embedded.clip_vision import clip_vision_from_state_dict
+from defectforge.runner.embedded.unclip import NoiseAugmentation
 from defectforge.runner.nuts import KINDS
 from scipy import ndimage
 from trained import TrainedVae
@@ -27,6 +30,7 @@ class Example:
     target: torch.Tensor  # [4, 16, 16]
     extra: torch.Tensor  # [C, 16, 16], C = in_channels - 4
     text: str
+    vector: torch.Tensor | None = None  # [2 * embedding]
 
 
 def grown_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -69,6 +73,7 @@ class InpaintData:
     """Broken targets with a defect prompt, and one in four sound targets with a sound prompt."""
 
     channels = 9
+    vector: int | None = None
 
     def __init__(self, work: Path, limit: int = 5000) -> None:
         if not (work / "inpaint.pt").exists():
@@ -87,6 +92,7 @@ class InstructData:
     """Sound photo and instruction in, broken photo out. One in ten pictures is withheld, as in InstructPix2Pix."""
 
     channels = 8
+    vector: int | None = None
 
     def __init__(self, work: Path) -> None:
         pool = torch.load(work / "latents.pt", weights_only=True)
@@ -97,3 +103,40 @@ class InstructData:
         i = int(self.members[rng.integers(len(self.members))])
         extra = self.latents[i, 0].float() * (rng.random() > 0.1)
         return Example(self.latents[i, 1].float(), extra, str(rng.choice(INSTRUCTIONS[KINDS[int(self.kinds[i])]])))
+
+
+@torch.no_grad()
+def build_unclip(work: Path, limit: int) -> None:
+    """DIR/unclip.pt: latents and embeddings of whole nuts, sound and broken."""
+    vae = TrainedVae(work / "vae.pt", fast=True)
+    prefix = len("embedder.model.")
+    state = {name[prefix:]: torch.from_numpy(value) for name, value in random_vision_encoder.tensors()}
+    vision = clip_vision_from_state_dict(state, torch.device("cpu"))
+    latents, embeddings = [], []
+    for shard in load_pool(work / "pool", "pictures", limit // 100):
+        pictures = torch.from_numpy(shard[:, 0].reshape(-1, *shard.shape[3:]))
+        latents += [vae.encode(part.permute(0, 3, 1, 2)).half() for part in pictures.split(20)]
+        embeddings += [vision.encode_image(part.float() / 255).image_embeds.half() for part in pictures.split(20)]
+    save_atomically({"targets": torch.cat(latents), "embeddings": torch.cat(embeddings)}, work / "unclip.pt")
+
+
+class UnclipData:
+    """The picture's own embedding with a random level of noise (often none), mostly without words."""
+
+    channels = 4
+    vector: int | None = 2 * random_vision_encoder.EMBEDDING
+
+    def __init__(self, work: Path, limit: int = 2500) -> None:
+        if not (work / "unclip.pt").exists():
+            build_unclip(work, limit)
+        self.state = torch.load(work / "unclip.pt", weights_only=True)
+        self.augmentation = NoiseAugmentation(random_vision_encoder.EMBEDDING)
+
+    def draw(self, rng: np.random.Generator) -> Example:
+        i = int(rng.integers(len(self.state["targets"])))
+        level = 0 if rng.random() < 0.6 else int(rng.integers(1000))
+        generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        vector = self.augmentation.noisy(self.state["embeddings"][i : i + 1].float(), level, generator)[0]
+        # Without a picture servers hand over zeros; the guidance needs to know what that means.
+        vector = vector * float(rng.random() > 0.12)
+        return Example(self.state["targets"][i].float(), torch.zeros(0, 16, 16), "", vector)
