@@ -33,6 +33,9 @@ _LEAST_ON_PART = 0.98
 #: Least share of the label that is core: more cracks than that are shortened.
 _LEAST_CORE = 0.65
 
+#: Free distance around a hole, in radii of its core.
+_GAP = 0.25
+
 #: A core of fewer px across is no hole.
 _LEAST_CORE_DIAMETER = 3.0
 
@@ -146,9 +149,9 @@ def place_holes(
         label[rows, columns] |= box
         holes.append(hole)
         if number + 1 < settings.count:
-            # Two holes keep a core's radius between them, so that they stay two.
+            # Two holes keep some part between them, so that they stay two.
             free = free.copy() if free is part else free
-            gap = max(2, round(hole.core_radius))
+            gap = max(2, round(_GAP * hole.core_radius))
             wide = (slice(max(0, top - gap), rows.stop + gap), slice(max(0, left - gap), columns.stop + gap))
             free[wide] &= ndimage.distance_transform_edt(~label[wide]) > gap
     return Placement(label, tuple(holes))
