@@ -88,7 +88,8 @@ class Execution:
         except InterruptProcessingException:
             log.info("prompt %s interrupted at node %s", self.item.prompt_id, node_id)
             self._final = ("execution_interrupted", self._where(node_id))
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
+            # SystemExit too: a library that calls sys.exit must not end the thread that executes prompts.
             self._final = ("execution_error", self._where(node_id) | self._failure(problem))
         else:
             self.success = True
@@ -193,7 +194,7 @@ class Execution:
             "executed": list(self._executed),
         }
 
-    def _failure(self, problem: Exception) -> dict[str, Any]:
+    def _failure(self, problem: BaseException) -> dict[str, Any]:
         message = f"{problem}\n"
         if memory.is_out_of_memory(problem):
             message += OUT_OF_MEMORY_TIP

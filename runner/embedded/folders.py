@@ -46,6 +46,7 @@ class Folders:
     temp: Path
     models: list[Path] = field(default_factory=list)
     data: list[Path] = field(default_factory=list)
+    _listings: dict[Path, tuple[dict[str, int | None], list[str]]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.input, self.output, self.temp = (Path(p).resolve() for p in (self.input, self.output, self.temp))
@@ -65,13 +66,20 @@ class Folders:
 
     def model_filenames(self, folder: str) -> list[str]:
         """Files of one kind of model in all roots, relative to their kind's folder, sorted, `/` between parts."""
-        found: set[str] = set()
-        for root in self.models:
-            base = root / folder
-            for directory, _, names in os.walk(base, followlinks=True):
-                relative = Path(directory).relative_to(base)
-                found.update((relative / n).as_posix() for n in names if Path(n).suffix.lower() in MODEL_SUFFIXES)
-        return sorted(found)
+        return sorted({name for root in self.models for name in self._listed(root / folder)})
+
+    def _listed(self, base: Path) -> list[str]:
+        """Model files below a folder. Asked several times for each prompt, so read anew only when a folder changed."""
+        seen, names = self._listings.get(base, ({}, []))
+        if seen and all(_changed_at(directory) == at for directory, at in seen.items()):
+            return names
+        seen, names = {}, []
+        for directory, _, files in os.walk(base, followlinks=True):
+            seen[directory] = _changed_at(directory)
+            relative = Path(directory).relative_to(base)
+            names += [(relative / name).as_posix() for name in files if Path(name).suffix.lower() in MODEL_SUFFIXES]
+        self._listings[base] = seen, names
+        return names
 
     def model_path(self, folder: str, name: str) -> Path:
         """The file that a loader's choice names.
@@ -88,6 +96,13 @@ class Folders:
         raise FileNotFoundError(
             f"model {name!r} was not found in {searched}. Put the file there, or start the server with --models FOLDER"
         )
+
+
+def _changed_at(directory: str) -> int | None:
+    try:
+        return os.stat(directory).st_mtime_ns
+    except OSError:
+        return None
 
 
 _lock = threading.Lock()
