@@ -67,8 +67,8 @@ def weighted(kind: str | None, zoomed: bool) -> list[tuple[str, float]]:
         close = DEFECTIVE_CLOSE[kind]
     if not zoomed:
         return plain
-    # Half of the zooms are told apart, so that the plain prompts mean whole nuts most of the time.
-    return [*((text, 0.5 * p) for text, p in plain), *((text, 0.5 / len(close)) for text in close)]
+    # Most zooms are told apart, so that the plain prompts mean whole nuts most of the time.
+    return [*((text, 0.25 * p) for text, p in plain), *((text, 0.75 / len(close)) for text in close)]
 
 
 def everything() -> list[str]:
