@@ -234,6 +234,9 @@ def build_references(
     fidelity = effective_fidelity(control_mode, style_fidelity, layout.sdxl)
     raw = latents.detach().to("cpu", torch.float32)
     scaled = model.model.latent_format.process_in(raw)
+    # Chained nodes number on, so that a chain reads as a batch does.
+    attached = model.model_options.get("transformer_options", {}).get(OPTION)
+    first = 0 if attached is None else len(attached.references)
     references = []
     for i in range(count):
         layers, points = selection(layout, mode, weights[i % len(weights)])
@@ -256,7 +259,7 @@ def build_references(
                 start=start,
                 end=end,
                 seed=seed,
-                ordinal=i,
+                ordinal=first + i,
                 noise_mode=noise_mode,
             )
         )

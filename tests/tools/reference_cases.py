@@ -180,7 +180,7 @@ def parity_of_two_units_with_their_own_settings(s: Setup) -> None:
         settings = {**unit, "weights": (unit["weight"],), "style_fidelity": unit["fidelity"]}
         del settings["weight"], settings["fidelity"]
         model = s.attached(s.references[number : number + 1], model, **settings)
-    same(s.sample(model), s.expected([s.unit(0, **first), s.unit(1, ordinal=0, **second)]), PARITY)
+    same(s.sample(model), s.expected([s.unit(0, **first), s.unit(1, **second)]), PARITY)
 
 
 @case(mode=("Balanced", "My prompt is more important", "ControlNet is more important"))
