@@ -25,7 +25,12 @@ ROOT = Path(__file__).resolve().parents[3]
 START_TIMEOUT = 180
 # The folder name is part of the URLs of help pages, templates and scripts.
 PACK_FOLDER = "defectforge"
-CHECKPOINTS = {"random-sd15": [], "random-sd15-ip2p": ["--in-channels", "8"], "random-sd21-unclip": ["--unclip"]}
+CHECKPOINTS = {
+    "random-sd15": [],
+    "random-sd15-inpaint": ["--in-channels", "9"],
+    "random-sd15-ip2p": ["--in-channels", "8"],
+    "random-sd21-unclip": ["--unclip"],
+}
 
 
 @dataclass(frozen=True)
