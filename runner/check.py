@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .convert import queue_form
 from .errors import BAD_REQUEST, OK, RequestError
 from .models import files_named
 from .prepare import Site, checked_graph, load_workflow
@@ -35,5 +34,5 @@ def _check_one(request: Request, site: Site, reporter: Reporter) -> None:
     graph, _, _, problems = checked_graph(request, workflow, site, object_info, reporter.line)
     if problems:
         raise RequestError(problems)
-    files = sorted({file for _, _, _, file in files_named(queue_form(workflow, object_info))})
+    files = sorted({file for _, _, _, file in files_named(graph)})
     reporter.line(f"{len(graph)} nodes; model files: {', '.join(files) or 'none'}")

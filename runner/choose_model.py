@@ -62,15 +62,20 @@ def _stand_in(graph: Graph, object_info: dict[str, Any], folder: Path, fixed: Co
         model = by_file(file)
         if file in offered or model is None or model.is_generated or title_of(graph, node_id) in fixed:
             continue
-        for family in ("miniature", "random-sd15"):
-            other = next((m for m in table() if m.family == family and m.kind == model.kind), None)
-            if other is not None and can_generate(other):
+        for other in stand_ins(model.kind):
+            if can_generate(other):
                 note = (
                     f"{file} is not in {folder / model.folder}; using --model {other.name} ({other.note}). "
                     f"Say --model {model.name} to insist."
                 )
                 return Choice(settings_for(other.name, graph), [], [note])
     return Choice()
+
+
+def stand_ins(kind: str) -> list[Model]:
+    """Models that this program writes itself, the best one first."""
+    generated = [model for model in table() if model.is_generated and model.kind == kind]
+    return sorted(generated, key=lambda model: model.family != "miniature")
 
 
 def _offered(graph: Graph, object_info: dict[str, Any]) -> set[str]:
@@ -101,7 +106,9 @@ def missing_models(
         mend = f"download {source} into {models_folder}/{folder}" if source else f"put it into {models_folder}/{folder}"
         if model is not None and model.is_generated:
             mend = f"defectforge models fetch {model.name}"
-        if folder == "checkpoints":
+            if not can_generate(model):
+                mend = "this installation does not hold its weights; use --model random-sd15 to try out the machinery"
+        elif folder == "checkpoints":
             mend += ", or use --model miniature"
         problems.append(
             Problem(

@@ -20,7 +20,7 @@ MUTED, BYPASSED = 2, 4
 AFTER_GENERATE = {"fixed", "increment", "decrement", "randomize"}
 
 
-def queue_form(workflow: Workflow, object_info: dict[str, Any]) -> Graph:
+def queue_form(workflow: Workflow, object_info: dict[str, Any], embedded: bool = False) -> Graph:
     """The graph that is sent to the queue.
 
     Raises:
@@ -37,7 +37,7 @@ def queue_form(workflow: Workflow, object_info: dict[str, Any]) -> Graph:
     except Exception as error:  # the library raises its own and built-in exceptions alike
         raise _not_convertible(workflow, str(error)) from error
     _titles(flat, object_info)
-    _refuse_unknown(flat, object_info, workflow)
+    _refuse_unknown(flat, object_info, workflow, embedded)
     known = _with_foreign_values(flat, object_info)
     result = convert_workflow_with_errors(flat, node_info=known, include_meta=True, disable_AUTOGRAPH_meta=True)
     unresolved = [w.message for w in result.warnings if "resolve link" in w.message]
@@ -77,7 +77,7 @@ def _titles(data: dict[str, Any], object_info: dict[str, Any]) -> None:
         node["_meta"] = {"title": str(title)}
 
 
-def _refuse_unknown(data: dict[str, Any], object_info: dict[str, Any], workflow: Workflow) -> None:
+def _refuse_unknown(data: dict[str, Any], object_info: dict[str, Any], workflow: Workflow, embedded: bool) -> None:
     problems: list[Problem] = []
     for node in data["nodes"]:
         if not isinstance(node, dict) or node.get("mode", 0) in (MUTED, BYPASSED):
@@ -85,7 +85,7 @@ def _refuse_unknown(data: dict[str, Any], object_info: dict[str, Any], workflow:
         class_type = str(node.get("type"))
         if class_type not in object_info and class_type not in VIRTUAL:
             where = f"node '{node['_meta']['title']}' (id {node.get('id')}) in {workflow.path.name}"
-            problems.append(unknown_class_problem(class_type, where, object_info, pack_of_window_node(node)))
+            problems.append(unknown_class_problem(class_type, where, object_info, pack_of_window_node(node), embedded))
     if problems:
         raise RequestError(problems)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -11,8 +10,10 @@ from pathlib import Path
 
 import requests
 
+from . import miniature
 from .errors import Problem, RequestError, ServerError, StorageError, request_error
-from .models import Model, path_of, sha256_of
+from .hashes import remembered_sha256, sha256_of
+from .models import Model, path_of
 
 OnProgress = Callable[[int, int | None], None]
 BLOCK = 1 << 20
@@ -22,20 +23,13 @@ RANDOM_OPTIONS = {
     "sd15-ip2p": ["--in-channels", "8"],
     "sd21-unclip": ["--unclip"],
 }
-MINIATURE_DATA = Path(__file__).parent / "data"
 
 
 def can_generate(model: Model) -> bool:
     """Whether this installation can write that model: the miniature's weights may be missing."""
     if model.family == "miniature":
-        return importlib.util.find_spec("defectforge.runner.miniature") is not None and _miniature_has(model.name)
+        return miniature.available(model.name)
     return model.family == "random-sd15"
-
-
-def _miniature_has(name: str) -> bool:
-    from . import miniature  # type: ignore[attr-defined,unused-ignore]
-
-    return bool(miniature.available(name))
 
 
 def fetch(model: Model, directory: Path, on_progress: OnProgress = lambda done, total: None) -> Path:
@@ -69,7 +63,7 @@ def check_hash(model: Model, path: Path) -> None:
     if model.sha256 is None:
         return
     size = path.stat().st_size
-    found = f"{size} bytes" if model.bytes not in (None, size) else sha256_of(path)
+    found = f"{size} bytes" if model.bytes not in (None, size) else remembered_sha256(path)
     if found != model.sha256:
         raise request_error(
             "models.corrupt",
@@ -85,15 +79,13 @@ def _generate(model: Model, target: Path) -> None:
         raise request_error(
             "models.no_weights",
             f"this installation does not hold the weights of '{model.name}'",
-            where=str(MINIATURE_DATA),
+            where=str(miniature.DATA),
             expected="a release or a clone that contains them",
             mend="use --model random-sd15 to try out the machinery, or a real checkpoint",
         )
     part = target.with_name(f"{target.stem}.{os.getpid()}.part{target.suffix}")
     try:
         if model.family == "miniature":
-            from . import miniature  # type: ignore[attr-defined,unused-ignore]
-
             miniature.write_checkpoint(model.name, part)
         else:
             _random_checkpoint(model, part)

@@ -25,7 +25,6 @@ CREATE TABLE IF NOT EXISTS job(
 CREATE INDEX IF NOT EXISTS job_state ON job(state);
 CREATE TABLE IF NOT EXISTS attempt(
     job TEXT NOT NULL, server TEXT, prompt_id TEXT, submitted REAL, ended REAL, verdict TEXT);
-CREATE TABLE IF NOT EXISTS file_hash(path TEXT PRIMARY KEY, bytes INTEGER, modified INTEGER, sha256 TEXT);
 """
 
 
@@ -154,15 +153,3 @@ class Journal:
 
     def _end(self, job_id: str, verdict: str) -> None:
         self._do("UPDATE attempt SET ended=?, verdict=? WHERE job=? AND ended IS NULL", time.time(), verdict, job_id)
-
-    def hash_of(self, path: Path) -> str | None:
-        """The remembered sha256 of a big file that has not changed since."""
-        row = self._do("SELECT * FROM file_hash WHERE path=?", str(path)).fetchone()
-        stat = path.stat()
-        if row and (row["bytes"], row["modified"]) == (stat.st_size, stat.st_mtime_ns):
-            return str(row["sha256"])
-        return None
-
-    def remember_hash(self, path: Path, sha256: str) -> None:
-        stat = path.stat()
-        self._do("INSERT OR REPLACE INTO file_hash VALUES(?,?,?,?)", str(path), stat.st_size, stat.st_mtime_ns, sha256)

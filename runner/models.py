@@ -5,13 +5,14 @@ It feeds `--model NAME`, `defectforge models`, `check` and the loaders' metadata
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from . import miniature
 from .embedded.folders import default_models_directory, model_roots
 from .errors import did_you_mean, request_error
 from .graph import Graph, title_of
@@ -43,6 +44,8 @@ class Model:
     native_size: int
     licence: str
     note: str
+    crop_context: float | None = None
+    """How much of the surroundings its working crop should show, where the automatic choice does not suit it."""
 
     @property
     def is_generated(self) -> bool:
@@ -58,7 +61,13 @@ class Model:
 @cache
 def table() -> tuple[Model, ...]:
     entries = json.loads((Path(__file__).parent / "models.json").read_text(encoding="utf-8"))
-    return tuple(Model(**entry) for entry in entries)
+    return tuple(Model(**{**entry, **_own_hash(entry["name"])}) for entry in entries)
+
+
+def _own_hash(name: str) -> dict[str, Any]:
+    """The pinned hash and size of a model that is rebuilt here come with its weights."""
+    entry = miniature.table().get(name)
+    return {"sha256": entry["sha256"], "bytes": entry["bytes"]} if entry else {}
 
 
 def find(name: str) -> Model:
@@ -124,12 +133,11 @@ def settings_for(name: str, graph: Graph) -> list[Setting]:
             mend="leave --model away",
         )
     settings: list[Setting] = []
-    native_size = model.native_size
+    chosen = model
     for node_id, input_name, file in loaders:
         chosen = _of_needed_kind(model, file, title_of(graph, node_id))
-        native_size = chosen.native_size
         settings.append(Setting(title_of(graph, node_id), input_name, chosen.file))
-    return settings + size_settings(graph, native_size)
+    return settings + size_settings(graph, chosen.native_size) + context_settings(graph, chosen)
 
 
 def _of_needed_kind(model: Model, present_file: str, title: str) -> Model:
@@ -162,9 +170,12 @@ def size_settings(graph: Graph, native_size: int) -> list[Setting]:
     return settings
 
 
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+def context_settings(graph: Graph, model: Model) -> list[Setting]:
+    """The model's own crop context wherever the graph leaves it to be chosen (0)."""
+    if model.crop_context is None:
+        return []
+    return [
+        Setting(title_of(graph, node_id), "context", model.crop_context)
+        for node_id, node in graph.items()
+        if node["class_type"] == "DefectForgeCropForDefect" and node["inputs"].get("context") == 0
+    ]

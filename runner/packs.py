@@ -24,12 +24,14 @@ def pack_of_window_node(node: dict[str, Any]) -> str:
     return ""
 
 
-def unknown_class_problem(class_type: str, where: str, object_info: dict[str, Any], pack: str = "") -> Problem:
+def unknown_class_problem(
+    class_type: str, where: str, object_info: dict[str, Any], pack: str = "", embedded: bool = False
+) -> Problem:
+    """A class that the server does not have: the pack to install, or for our own server, another server."""
     if not pack and class_type.startswith("DefectForge"):
         pack = "DefectForge"
-    embedded = is_embedded(object_info)
     if embedded:
-        mend = "needs a ComfyUI server: run it with --server URL" + (f" where {pack} is installed" if pack else "")
+        mend = "needs a ComfyUI server: add --server URL" + (f", with {pack} installed there" if pack else "")
     elif pack:
         mend = f"install {pack} on that server and restart it"
     else:
@@ -42,9 +44,3 @@ def unknown_class_problem(class_type: str, where: str, object_info: dict[str, An
         expected="nodes that the server knows" + (f"; this one comes from {pack}" if pack else ""),
         mend=mend,
     )
-
-
-def is_embedded(object_info: dict[str, Any]) -> bool:
-    """The embedded server marks its own core nodes by their module."""
-    loader = object_info.get("KSampler") or object_info.get("DefectForgeLoadMVTec") or {}
-    return "embedded" in str(loader.get("python_module", ""))

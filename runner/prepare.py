@@ -11,9 +11,9 @@ from .choose_model import Choice, choose, missing_models, raise_if
 from .client import Client, ServerInfo
 from .convert import queue_form
 from .errors import DefectForgeError, Problem, request_error
-from .fetch import fetch
+from .fetch import check_hash, fetch
 from .graph import Graph, Workflow, load
-from .models import models_directory
+from .models import by_file, files_named, local_path, models_directory
 from .overrides import Setting, apply, parse_sets, parse_varies
 from .plan import Plan, Selection, make_plan
 from .request import Request, shard_of
@@ -40,6 +40,10 @@ class Site:
     client: Client
     info: ServerInfo
     models: Path | None = None
+
+    @property
+    def is_embedded(self) -> bool:
+        return self.info.kind == "embedded"
 
     @property
     def models_name(self) -> str:
@@ -82,7 +86,7 @@ def checked_graph(
     request: Request, workflow: Workflow, site: Site, object_info: dict[str, Any], say: Say
 ) -> tuple[Graph, Choice, list[Setting], list[Problem]]:
     """The graph with model and overrides applied, and everything that is wrong with it."""
-    graph = queue_form(workflow, object_info)
+    graph = queue_form(workflow, object_info, site.is_embedded)
     # The model first: a --set of the same input is the more particular wish.
     fixed = {text.partition("=")[0].rpartition(".")[0].strip() for text in request.set if "ckpt_name" in text}
     choice = choose(graph, object_info, request.model, site.models, fixed)
@@ -100,10 +104,24 @@ def checked_graph(
         apply(graph, sets)
     except DefectForgeError as error:
         problems += error.problems
+    problems += _broken_models(graph, site)
     missing, named = missing_models(graph, object_info, site.client.url, workflow, site.models_name)
     problems += missing
-    problems += find_problems(graph, object_info, exempt=named | _filled_in(graph))
+    problems += find_problems(graph, object_info, exempt=named | _filled_in(graph), embedded=site.is_embedded)
     return graph, choice, sets, problems
+
+
+def _broken_models(graph: Graph, site: Site) -> list[Problem]:
+    """Files of our own server that are not what the table pins: a truncated one would fail every job."""
+    problems: list[Problem] = []
+    for _, _, folder, file in files_named(graph) if site.models is not None else ():
+        model, path = by_file(file), local_path(folder, file, site.models)
+        if model is not None and path is not None:
+            try:
+                check_hash(model, path)
+            except DefectForgeError as error:
+                problems += error.problems
+    return problems
 
 
 def _filled_in(graph: Graph) -> set[tuple[str, str]]:

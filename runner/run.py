@@ -16,10 +16,11 @@ from .collect import Collector
 from .commit import Committer
 from .dataset import Category
 from .errors import INTERRUPTED, NO_SERVER, OK, SOME_JOBS_FAILED, request_error
+from .hashes import remembered_sha256
 from .journal import DONE, FAILED, SUBMITTED, Journal
 from .local import LocalServer
 from .manifest import Manifest
-from .models import by_file, files_named, local_path, models_directory, sha256_of
+from .models import by_file, files_named, local_path, models_directory
 from .output import JOURNAL, MANIFEST, check_place, check_space
 from .plan import Job, Plan, check_chosen_type
 from .prepare import Prepared, Site, load_workflow, prepare, selection_of
@@ -103,7 +104,7 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
                 committer=committer,
                 request=described(request, prepared, graph_name),
                 server=site.info,
-                models=model_records(prepared.plan, site, journal),
+                models=model_records(prepared.plan, site),
                 root=request.data,
                 extra={"workflow": prepared.workflow.data} if prepared.workflow.form == "window" else {},
             )
@@ -209,19 +210,13 @@ def described(request: Request, prepared: Prepared, graph_name: str) -> dict[str
     }
 
 
-def model_records(plan: Plan, site: Site, journal: Journal) -> list[dict[str, Any]]:
-    """Name and sha256 of every model file. On our own server it is computed (once), else it is the table's."""
+def model_records(plan: Plan, site: Site) -> list[dict[str, Any]]:
+    """Name and sha256 of every model file: of the file itself on our own server, else what the table pins."""
     records = []
     for _, _, folder, file in files_named(plan.graph):
         model = by_file(file)
-        sha256 = model.sha256 if model else None
-        origin = "table"
-        path = local_path(folder, file, site.models) if site.models is not None else None
-        if path is not None and path.is_file():
-            sha256 = journal.hash_of(path)
-            if sha256 is None:
-                sha256 = sha256_of(path)
-                journal.remember_hash(path, sha256)
-            origin = "file"
-        records.append({"file": file, "folder": folder, "sha256": sha256, "sha256_from": origin if sha256 else None})
+        path = local_path(folder, file, site.models) if site.is_embedded else None
+        sha256 = remembered_sha256(path) if path is not None else model.sha256 if model else None
+        origin = None if sha256 is None else "file" if path is not None else "table"
+        records.append({"file": file, "folder": folder, "sha256": sha256, "sha256_from": origin})
     return records
