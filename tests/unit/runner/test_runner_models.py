@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectforge.runner import choose_model
-from defectforge.runner.choose_model import choose, missing_models
+from defectforge.runner import choose_model, hashes
+from defectforge.runner.choose_model import choose, missing_models, stand_ins
 from defectforge.runner.errors import RequestError
 from defectforge.runner.fetch import check_hash, fetch
+from defectforge.runner.hashes import remembered_sha256
 from defectforge.runner.models import find, settings_for, table
 from defectforge.runner.overrides import Setting
 
@@ -30,6 +31,15 @@ def test_model_sets_file_and_working_size_together(with_checkpoint: Any) -> None
         Setting("Checkpoint", "ckpt_name", "miniature.safetensors"),
         Setting("Working crop", "size", 128),
     ]
+
+
+def test_a_model_s_own_crop_context_fills_in_the_automatic_one_only(with_checkpoint: Any) -> None:
+    crop = with_checkpoint["7"]["inputs"]
+    crop["context"] = 0.0
+    assert Setting("Working crop", "context", 2.0) in settings_for("miniature", with_checkpoint)
+    assert all(setting.input != "context" for setting in settings_for("sd15", with_checkpoint))
+    crop["context"] = 3.5
+    assert all(setting.input != "context" for setting in settings_for("miniature", with_checkpoint))
 
 
 def test_a_family_name_takes_the_kind_that_the_workflow_needs(with_checkpoint: Any) -> None:
@@ -90,3 +100,21 @@ def test_a_broken_file_is_named_with_both_hashes(tmp_path: Path) -> None:
     assert pinned in text and hashlib.sha256(b"wrong").hexdigest() in text and str(path) in text
     with pytest.raises(RequestError):
         fetch(model, tmp_path)
+
+
+def test_a_hash_is_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEFECTFORGE_MODELS", str(tmp_path / "models"))
+    path = tmp_path / "big.safetensors"
+    path.write_bytes(b"first")
+    assert remembered_sha256(path) == hashlib.sha256(b"first").hexdigest()
+    with monkeypatch.context() as patched:
+        patched.setattr(hashes, "sha256_of", lambda path: "read again")
+        assert remembered_sha256(path) == hashlib.sha256(b"first").hexdigest()
+    path.write_bytes(b"second one")
+    assert remembered_sha256(path) == hashlib.sha256(b"second one").hexdigest()
+
+
+@pytest.mark.parametrize("kind", ["sd15", "sd15-inpaint", "sd15-ip2p", "sd21-unclip"])
+def test_every_kind_has_a_stand_in_and_the_trained_one_comes_first(kind: str) -> None:
+    names = [model.family for model in stand_ins(kind)]
+    assert names == ["miniature", "random-sd15"]
