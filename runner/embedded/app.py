@@ -88,9 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         place.create()
         # Before the seconds that loading takes: a port that is taken is told at once, and early clients just wait.
-        listener = socket.create_server(
-            (options.listen, options.port), family=socket.AF_INET6 if ":" in options.listen else socket.AF_INET
-        )
+        listener = _listener(options.listen, options.port)
         folders.use(place)
         host = EmbeddedHost(pack_version(), options.device)
         node_host.install(host)
@@ -100,6 +98,13 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         shutil.rmtree(temp, ignore_errors=True)
     return 0
+
+
+def _listener(address: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
+    except OSError as problem:
+        raise SystemExit(f"cannot listen on {address}, port {port}: {problem}. Choose another --port.") from problem
 
 
 def leave(code: int) -> NoReturn:

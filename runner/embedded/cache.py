@@ -73,6 +73,7 @@ class OutputCache:
 
     def __init__(self) -> None:
         self._results: dict[str, NodeResult] = {}
+        self._models: set[str] = set()
         self._keys: dict[str, str] = {}
 
     def set_prompt(self, node_keys: dict[str, str]) -> None:
@@ -80,15 +81,26 @@ class OutputCache:
         self._keys = node_keys
         wanted = set(node_keys.values())
         self._results = {key: result for key, result in self._results.items() if key in wanted}
+        self._models &= wanted
 
     def get(self, node_id: str) -> NodeResult | None:
         return self._results.get(self._keys.get(node_id, ""))
 
-    def set(self, node_id: str, result: NodeResult) -> None:
-        self._results[self._keys[node_id]] = result
+    def set(self, node_id: str, result: NodeResult, holds_models: bool = False) -> None:
+        key = self._keys[node_id]
+        self._results[key] = result
+        if holds_models:
+            self._models.add(key)
 
     def node_ids(self) -> list[str]:
         return list(self._keys)
 
+    def drop_models(self) -> None:
+        """Forget the results that hold models; pictures computed with them stay."""
+        for key in self._models:
+            self._results.pop(key, None)
+        self._models.clear()
+
     def clear(self) -> None:
         self._results.clear()
+        self._models.clear()

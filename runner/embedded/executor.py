@@ -12,13 +12,15 @@ from typing import Any
 from . import cache, memory, running
 from .links import input_entry, is_link, links_of
 from .prompt_queue import QueueItem
-from .registry import NodeResult, NodeType, Registry
+from .registry import NodeType, Registry
 from .running import InterruptProcessingException, Outlet, Run
 from .schedule import Schedule
 from .validation import type_name
 
 log = logging.getLogger(__name__)
 
+#: Types of outputs that keep a model in memory.
+MODEL_TYPES = frozenset({"MODEL", "CLIP", "VAE", "CLIP_VISION", "CONTROL_NET", "GUIDER", "UPSCALE_MODEL"})
 OUT_OF_MEMORY_TIP = (
     "The device ran out of memory. Use a smaller working size or batch, or start the server with --device cpu."
 )
@@ -35,6 +37,11 @@ class Executor:
     def reset(self) -> None:
         """Forget all results."""
         self._cache.clear()
+
+    def unload_models(self) -> None:
+        """Give up models, wherever they are kept: the results that hold them, and what modules keep by themselves."""
+        self._cache.drop_models()
+        memory.unload_models()
 
     def execute(self, item: QueueItem, run: Run) -> Execution:
         """Run a prompt to its end, whatever that is; the caller announces it with `Execution.final`."""
@@ -139,7 +146,7 @@ class Execution:
         result = node.run(inputs, hidden)
         if result.ui:
             self._executed_message(node_id, result.ui)
-        self._cache.set(node_id, NodeResult(result.values, result.ui))
+        self._cache.set(node_id, result, holds_models=not MODEL_TYPES.isdisjoint(_kinds(node)))
         self.run.finish_node(node_id)
         self._executed.append(node_id)
         return True
@@ -199,6 +206,7 @@ class Execution:
         if memory.is_out_of_memory(problem):
             message += OUT_OF_MEMORY_TIP
             self._inputs = {}
+            self._cache.drop_models()
             memory.unload_models()
         log.error("node failed: %s", problem, exc_info=problem)
         return {
@@ -208,6 +216,10 @@ class Execution:
             "current_inputs": {name: [_shown(value)] for name, value in self._inputs.items()},
             "current_outputs": self._cache.node_ids(),
         }
+
+
+def _kinds(node: NodeType) -> list[str]:
+    return [kind for kind in node.return_types if isinstance(kind, str)]
 
 
 def _shown(value: Any) -> Any:

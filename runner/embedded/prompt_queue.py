@@ -59,14 +59,18 @@ class PromptQueue:
             self._changed()
             self._wake.notify_all()
 
-    def next(self) -> tuple[QueueItem | None, dict[str, bool]]:
-        """Wait for a prompt, or for flags set by `/free`, or for `close`; gives what there is."""
+    def next(self, started: Callable[[QueueItem], None]) -> tuple[QueueItem | None, dict[str, bool]]:
+        """Wait for a prompt, or for flags set by `/free`, or for `close`; gives what there is.
+
+        `started` is called before anybody can see the prompt as running, so that it can be interrupted from then on.
+        """
         with self._lock:
             self._wake.wait_for(lambda: self._pending or self._flags or self._closed)
             flags, self._flags = self._flags, {}
             if self._closed or not self._pending:
                 return None, flags
             self._running = heapq.heappop(self._pending)
+            started(self._running)
             self._changed()
             return self._running, flags
 
@@ -131,7 +135,7 @@ class PromptQueue:
                 found = self._history.get(prompt_id)
                 return {} if found is None else {prompt_id: copy.copy(found)}
             start = len(self._history) - max_items if offset < 0 and max_items is not None else offset
-            stop = None if max_items is None else max(start, 0) + max_items
+            stop = None if max_items is None else max(start, 0) + max(max_items, 0)
             return dict(itertools.islice(self._history.items(), max(start, 0), stop))
 
     def clear_history(self) -> None:

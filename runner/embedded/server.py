@@ -77,8 +77,12 @@ class EmbeddedServer:
             ("GET", "/system_stats", self.system_stats),
         ]
         for method, path, handler in routes:
-            self.app.router.add_route(method, path, handler)
-            self.app.router.add_route(method, f"/api{path}", handler)
+            for full_path in (path, f"/api{path}"):
+                if method == "GET" and path != "/ws":
+                    # HEAD too: it tells whether a file is there without sending it.
+                    self.app.router.add_get(full_path, handler)
+                else:
+                    self.app.router.add_route(method, full_path, handler)
 
     async def _start(self, app: web.Application) -> None:
         self.sockets.attach(asyncio.get_running_loop())
@@ -126,9 +130,12 @@ class EmbeddedServer:
             refused = error("no_prompt", "No prompt provided", "No prompt provided")
             return web.json_response({"error": refused, "node_errors": {}}, status=400)
         extra_data = _extra_data(body)
+        targets = body.get("partial_execution_targets")
+        if targets is not None and not isinstance(targets, list):
+            raise BadRequest("partial_execution_targets must be a list of node ids", f"not {type(targets).__name__}")
         number = self._take_number(body)
         prompt_id = str(body.get("prompt_id") or uuid.uuid4())
-        verdict: Verdict = validate_prompt(body["prompt"], self.registry, body.get("partial_execution_targets"))
+        verdict: Verdict = validate_prompt(body["prompt"], self.registry, targets)
         if verdict.error is not None:
             log.warning("prompt refused: %s", verdict.error["message"])
             return _json({"error": verdict.error, "node_errors": verdict.node_errors}, status=400)

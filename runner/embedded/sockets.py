@@ -21,8 +21,9 @@ MAXIMUM_BACKLOG = 10_000
 class _Client:
     """One connection. A slow one delays nobody else: every client has its own sender."""
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
+    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.BaseTransport | None) -> None:
         self.socket = socket
+        self._transport = transport
         self.features: dict[str, Any] = {}
         self.messages: asyncio.Queue[str | bytes] = asyncio.Queue()
         self.sender = asyncio.create_task(self._send())
@@ -31,9 +32,8 @@ class _Client:
         if self.messages.qsize() >= MAXIMUM_BACKLOG:
             log.warning("a WebSocket client does not read its messages and is dropped")
             self.sender.cancel()
-            transport = self.socket._req.transport if self.socket._req is not None else None
-            if transport is not None:
-                transport.abort()
+            if isinstance(self._transport, asyncio.Transport):
+                self._transport.abort()
             return
         self.messages.put_nowait(message)
 
@@ -63,7 +63,8 @@ class Sockets:
         self._loop = loop
 
     def send(self, event: str, data: dict[str, Any], client_id: str | None) -> None:
-        self._hand_over(json.dumps({"type": event, "data": data}), client_id)
+        # What a node shows may hold more than JSON knows, a path say: it goes out as text, as in `/history`.
+        self._hand_over(json.dumps({"type": event, "data": data}, default=str), client_id)
 
     def send_bytes(self, frame: bytes, client_id: str | None) -> None:
         self._hand_over(frame, client_id)
@@ -89,7 +90,7 @@ class Sockets:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         client_id = request.query.get("clientId") or uuid.uuid4().hex
-        client = _Client(socket)
+        client = _Client(socket, request.transport)
         replaced = self._clients.get(client_id)
         self._clients[client_id] = client
         if replaced is not None:

@@ -185,7 +185,8 @@ class _Validation:
                     outcome.errors.append(
                         error("required_input_missing", "Required input is missing", name, input_name=name)
                     )
-        if node.validation:
+        if node.validation and not outcome.errors:
+            # Only with inputs that are there and of the right type: it should not have to expect anything else.
             outcome.errors += self._own_validation(node_id, node, types, received)
         outcome.valid = outcome.valid and not outcome.errors
         self.outcomes[node_id] = outcome

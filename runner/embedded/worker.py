@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 
-from . import memory
 from .executor import Executor
 from .prompt_queue import PromptQueue, QueueItem
 from .registry import Registry
@@ -53,16 +52,17 @@ class Worker:
 
     def _work(self) -> None:
         while not self._queue.closed:
-            item, flags = self._queue.next()
+            item, flags = self._queue.next(self._start)
             if flags:
                 self._free(flags)
-            if item is None:
-                continue
-            self._process(item)
+            if item is not None and self._run is not None:
+                self._process(item, self._run)
 
-    def _process(self, item: QueueItem) -> None:
+    def _start(self, item: QueueItem) -> None:
         with self._lock:
-            self._run = run = Run(item.prompt_id, item.extra_data.get("client_id"), self._outlet)
+            self._run = Run(item.prompt_id, item.extra_data.get("client_id"), self._outlet)
+
+    def _process(self, item: QueueItem, run: Run) -> None:
         try:
             execution = self._executor.execute(item, run)
         finally:
@@ -75,4 +75,4 @@ class Worker:
         # As in ComfyUI: free_memory also forgets every cached result.
         if flags.get("free_memory"):
             self._executor.reset()
-        memory.unload_models()
+        self._executor.unload_models()

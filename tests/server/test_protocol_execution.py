@@ -233,6 +233,7 @@ def test_history_can_be_paged_and_deleted(client, name):
     assert list(client.get("/history").json()) == [ids[0], ids[2], ids[3]]
     assert client.get(f"/history/{ids[1]}").json() == {}
     assert client.get("/history", max_items="many").status_code == 400
+    assert client.get("/history", max_items=-1).json() == {}
 
 
 def test_previews_are_binary_frames_of_at_most_512_pixels(client, gate):

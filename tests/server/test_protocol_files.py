@@ -38,6 +38,14 @@ def test_an_upload_is_stored_where_it_says(upload, client, server_folders):
     assert seen.headers["Content-Type"] == "image/png"
 
 
+def test_head_tells_whether_a_file_is_there(upload, client):
+    upload(png())
+    where = {"subfolder": upload.folder, "type": "input"}
+    for name, status in (("nut.png", 200), ("other.png", 404)):
+        answer = client.http.head(client.url + "/view", params={**where, "filename": name}, timeout=30)
+        assert (answer.status_code, answer.content) == (status, b"")
+
+
 def test_the_same_bytes_again_are_stored_once_and_others_get_a_new_name(upload, server_folders):
     names = [upload(data).json()["name"] for data in (png(), png(), png((1, 1, 1)), png((1, 1, 1)), png((2, 2, 2)))]
     assert names == ["nut.png", "nut.png", "nut (1).png", "nut (1).png", "nut (2).png"]

@@ -164,6 +164,12 @@ def test_every_unknown_node_is_named_at_once(client):
     assert node_errors["1"]["errors"][0]["extra_info"]["node_title"] == "My sampler"
 
 
+def test_a_missing_input_is_told_even_where_the_node_checks_it_itself(client):
+    prompt = {"1": {"class_type": "LoadImage", "inputs": {}}, "9": save()}
+    errors = client.submit(prompt).json()["node_errors"]["1"]["errors"]
+    assert [error["type"] for error in errors] == ["required_input_missing"]
+
+
 def test_several_errors_of_one_node_come_together(client):
     prompt = {"1": without(image(width=0, color=-1), "height"), "9": save()}
     errors = client.submit(prompt).json()["node_errors"]["1"]["errors"]
@@ -240,6 +246,7 @@ def test_missing_extra_data_does_not_end_the_worker(client, extra):
         ("/prompt", b"[]"),
         ("/prompt", b'{"prompt": {}, "extra_data": []}'),
         ("/prompt", b'{"prompt": {}, "number": "first"}'),
+        ("/prompt", b'{"prompt": {}, "partial_execution_targets": "9"}'),
         ("/queue", b"5"),
         ("/queue", b'{"delete": "all"}'),
         ("/history", b""),

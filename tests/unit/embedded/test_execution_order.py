@@ -209,25 +209,43 @@ def test_the_cache_keeps_what_the_prompt_uses():
     assert kept.get("1") is None
 
 
+def test_unloading_forgets_models_and_keeps_pictures():
+    kept = cache.OutputCache()
+    kept.set_prompt({"model": "a", "picture": "b"})
+    kept.set("model", NodeResult((object(),)), holds_models=True)
+    kept.set("picture", NodeResult((2,)))
+    kept.drop_models()
+    assert kept.get("model") is None
+    assert kept.get("picture").values == (2,)
+
+
 def test_the_queue_orders_by_number_then_arrival_and_keeps_secrets_out_of_the_history():
     queue = PromptQueue(lambda: None)
     for number, name in ((2, "c"), (1, "a"), (1, "b"), (-1, "front")):
         queue.put(number, name, {}, {"api_key_comfy_org": "secret"}, [])
     order = []
     while queue.remaining():
-        item, _ = queue.next()
+        item, _ = queue.next(lambda item: None)
         order.append(item.prompt_id)
         queue.done({"outputs": {}}, lambda: None)
     assert order == ["front", "a", "b", "c"]
     assert [entry["prompt"][3] for entry in queue.history().values()] == [{}] * 4
 
 
+def test_a_prompt_can_be_interrupted_as_soon_as_it_is_seen_to_run():
+    seen = []
+    queue = PromptQueue(lambda: seen.append("changed"))
+    queue.put(0, "a", {}, {}, [])
+    queue.next(lambda item: seen.append(item.prompt_id))
+    assert seen == ["changed", "a", "changed"]
+
+
 def test_flags_wake_an_empty_queue_and_closing_ends_it():
     queue = PromptQueue(lambda: None)
     queue.set_flag("free_memory")
-    assert queue.next() == (None, {"free_memory": True})
+    assert queue.next(lambda item: None) == (None, {"free_memory": True})
     queue.close()
-    assert queue.next() == (None, {})
+    assert queue.next(lambda item: None) == (None, {})
 
 
 @pytest.mark.parametrize(
