@@ -1,0 +1,73 @@
+"""The English locale of the nodes, made from their schemas; ComfyUI's window reads it from `locales/<language>`.
+
+python tests/tools/locales.py   writes locales/en again after a schema has changed; then bring locales/ja up to date
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCALES = ROOT / "locales"
+
+
+def node_definitions() -> dict[str, Any]:
+    """`nodeDefs.json`: display name, description, and name and tooltip of each input and output."""
+    from defectforge.nodes.extension import DefectForgeExtension
+
+    definitions = {}
+    for node in asyncio.run(DefectForgeExtension().get_node_list()):
+        schema = node.GET_SCHEMA()
+        definitions[schema.node_id] = {
+            "display_name": schema.display_name,
+            "description": schema.description,
+            "inputs": {
+                entry.id: {"name": (entry.display_name or entry.id).replace("_", " "), "tooltip": entry.tooltip}
+                for entry in schema.inputs
+            },
+            "outputs": {
+                str(number): {"name": entry.display_name.replace("_", " "), "tooltip": entry.tooltip}
+                for number, entry in enumerate(schema.outputs)
+            },
+        }
+        if not schema.outputs:
+            del definitions[schema.node_id]["outputs"]
+    return definitions
+
+
+def main_definitions() -> dict[str, Any]:
+    """`main.json`: the names of the node categories."""
+    from defectforge.nodes.extension import DefectForgeExtension
+
+    categories: set[str] = set()
+    for node in asyncio.run(DefectForgeExtension().get_node_list()):
+        categories.update(node.GET_SCHEMA().category.split("/"))
+    return {"nodeCategories": {name: name for name in sorted(categories)}}
+
+
+def text_of(data: dict[str, Any]) -> str:
+    return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    spec = importlib.util.spec_from_file_location(
+        "defectforge", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+    )
+    assert spec is not None and spec.loader is not None
+    sys.modules["defectforge"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["defectforge"])
+    from defectforge.runner.embedded import standin
+
+    standin.install()
+    (LOCALES / "en").mkdir(parents=True, exist_ok=True)
+    (LOCALES / "en" / "nodeDefs.json").write_text(text_of(node_definitions()), encoding="utf-8")
+    (LOCALES / "en" / "main.json").write_text(text_of(main_definitions()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
