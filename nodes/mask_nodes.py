@@ -114,7 +114,10 @@ class DefectForgePlaceHoleMask(io.ComfyNode):
             description="Draws plausible holes on the part: a ragged core with thin cracks along the ribs, of real "
             "holes' sizes and places, away from the rim. The same seed gives the same mask.",
             inputs=[
-                io.Image.Input("image", tooltip="The photo; its ribs set the direction of the cracks."),
+                io.Image.Input(
+                    "image",
+                    tooltip="The photo. Its ribs set the direction of cracks; places off its usual surface are rare.",
+                ),
                 io.Mask.Input("object_mask", tooltip="Where the part is: one mask, or one for each photo."),
                 io.Int.Input(
                     "seed",
@@ -220,8 +223,8 @@ class DefectForgePlaceHoleMask(io.ComfyNode):
         labels = []
         for index in watched(range(batch), batch):
             keep = None if barred is None else to_array(barred[index])
-            grey = image[index, ..., :3].mean(dim=-1).cpu().numpy()
-            labels.append(place_holes(to_array(parts[index]), seed, index, settings, keep, grey).label)
+            photo = to_u8(image[index, ..., :3])
+            labels.append(place_holes(to_array(parts[index]), seed, index, settings, keep, photo).label)
         label = to_tensor(labels)
         denoise = torch.stack([torch.from_numpy(grow_and_feather(mask, grow, feather)) for mask in labels])
         shown = overlay(image[..., :3].cpu(), label)

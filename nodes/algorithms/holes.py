@@ -2,7 +2,7 @@
 
 Position, size and shape follow statistics of real label masks (hazelnut, type hole): the mask covers 3.3-7.8 % of the
 part (median 4.1 %), its core's centre lies at 0.27-0.65 of the part's radius from the centroid, never at the rim. The
-search for a place works on a distance map of at most 256 px; only the hole's own box is drawn and checked at full size.
+search for a place works on a distance map of at most 192 px; only the hole's own box is drawn and checked at full size.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from PIL import Image
 from scipy import ndimage
 
 from .hole_shapes import HoleShape, draw_core, draw_cracks, polygon_area, rasterise
+from .surface import usual_surface
 
 #: Longest side of the distance map in which places are looked for.
-_MAP_SIDE = 256
+_MAP_SIDE = 192
 
 #: Distance of real holes' centres from the part's centroid, as a share of the part's radius.
 _RADIAL_RANGE = (0.27, 0.65)
 
-#: Weight of places outside that range: unlikely, but a part of another form still gets its holes.
+#: Weight of places outside that range or off the usual surface: unlikely, but every part still gets its holes.
 _UNUSUAL_WEIGHT = 0.02
 
 #: Least share of a hole that lies on the part; what sticks out is cut off.
@@ -102,15 +103,18 @@ class Placement:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part in numbers: all lengths in px of the photo, except the map's."""
+    """A part in numbers, lengths in px of the photo; `radial` and `usual` are maps of `cell` px a cell.
+
+    `radial` is the distance from the centroid in radii of the part, `usual` that to the nearest unusual surface in px.
+    """
 
     mask: NDArray[np.bool_]
     area: int
     diameter: float
-    centroid: NDArray[np.float64]
     axis: float
     cell: float
     radial: NDArray[np.float64]
+    usual: NDArray[np.float64]
 
 
 def place_holes(
@@ -119,7 +123,7 @@ def place_holes(
     index: int = 0,
     settings: HoleSettings | None = None,
     keep_out: NDArray[np.bool_] | None = None,
-    grey: NDArray[np.float32] | None = None,
+    photo: NDArray[np.uint8] | None = None,
 ) -> Placement:
     """Place holes on a part.
 
@@ -129,14 +133,14 @@ def place_holes(
         index: number of the picture in its batch.
         settings: what kind of holes.
         keep_out: ``[H, W]``, where no hole may be, e.g. the rough base of a nut.
-        grey: ``[H, W]``, the photo, 0..1; its ribs set the direction of the cracks. None, or a smooth photo: they run
-            along the part's longer axis.
+        photo: ``[H, W, 3]`` uint8. Its ribs set the direction of the cracks (without, or where it is smooth, they run
+            along the part's longer axis), and places off its usual surface, such as the base of a nut, are unlikely.
 
     Raises:
         NoPlaceError: an empty part, or no place after `settings.tries` tries; never a clipped or shrunken hole.
     """
     settings = settings or HoleSettings()
-    measured = _measure(part)
+    measured = _measure(part, photo)
     if keep_out is not None and keep_out.shape != part.shape:
         raise ValueError(f"keep-out mask is {keep_out.shape[::-1]} px, the object mask {part.shape[::-1]} px")
     rng = np.random.default_rng([seed, index])
@@ -144,7 +148,7 @@ def place_holes(
     label = np.zeros(part.shape, bool)
     holes: list[PlacedHole] = []
     for number in range(settings.count):
-        box, top, left, hole = _place_one(rng, measured, free, settings, grey, f"{number + 1} of {settings.count}")
+        box, top, left, hole = _place_one(rng, measured, free, settings, photo, f"{number + 1} of {settings.count}")
         rows, columns = slice(top, top + box.shape[0]), slice(left, left + box.shape[1])
         label[rows, columns] |= box
         holes.append(hole)
@@ -157,7 +161,7 @@ def place_holes(
     return Placement(label, tuple(holes))
 
 
-def _measure(part: NDArray[np.bool_]) -> _Part:
+def _measure(part: NDArray[np.bool_], photo: NDArray[np.uint8] | None) -> _Part:
     height, width = part.shape
     area = int(np.count_nonzero(part))
     if area == 0:
@@ -173,7 +177,14 @@ def _measure(part: NDArray[np.bool_]) -> _Part:
     diameter = 2.0 * math.sqrt(area / math.pi)
     rows, columns = np.indices(small.shape)
     radial = np.hypot(rows - centroid[0], columns - centroid[1]) * cell / (0.5 * diameter)
-    return _Part(part, area, diameter, (centroid + 0.5) * cell - 0.5, axis, cell, radial)
+    usual = np.full(small.shape, np.inf)
+    if photo is not None:
+        reduced = np.asarray(Image.fromarray(photo).resize(small.shape[::-1], Image.Resampling.BOX))
+        whole = small >= 0.5
+        surface = usual_surface(reduced, whole)
+        if not np.array_equal(surface, whole):
+            usual = ndimage.distance_transform_edt(surface | ~whole) * cell
+    return _Part(part, area, diameter, axis, cell, radial, usual)
 
 
 def _reduce(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -192,7 +203,7 @@ def _place_one(
     part: _Part,
     free: NDArray[np.bool_],
     settings: HoleSettings,
-    grey: NDArray[np.float32] | None,
+    photo: NDArray[np.uint8] | None,
     which: str,
 ) -> tuple[NDArray[np.bool_], int, int, PlacedHole]:
     # Padded, so that the picture's own border is a rim too.
@@ -208,7 +219,7 @@ def _place_one(
         if 2 * radius < _LEAST_CORE_DIAMETER:
             failures[f"the hole would be under {_LEAST_CORE_DIAMETER:g} px across"] += 1
             continue
-        weights = np.where(depth >= radius * (1.0 + settings.rim), _preference(part.radial), 0.0)
+        weights = np.where(depth >= radius * (1.0 + settings.rim), _preference(part, radius), 0.0)
         total = float(weights.sum())
         if total == 0.0:
             failures["nowhere is as far from the edge, the keep-out mask and other holes as size and rim ask"] += 1
@@ -218,7 +229,7 @@ def _place_one(
         row, column = divmod(cell, weights.shape[1])
         jitter = rng.uniform(-0.5, 0.5, 2)
         centre = (float((row + 0.5 + jitter[0]) * part.cell - 0.5), float((column + 0.5 + jitter[1]) * part.cell - 0.5))
-        direction = _rib_direction(grey, centre, radius, part.axis)
+        direction = _rib_direction(photo, centre, radius, part.axis)
         shape = HoleShape(draw_core(rng, core_area), draw_cracks(rng, crack_count, radius, part.diameter, direction))
         shape = _trim_cracks(shape, centre, free, area * (1.0 - _LEAST_CORE))
         result = _draw(shape, centre, area, part.mask, free)
@@ -239,25 +250,27 @@ def _place_one(
     )
 
 
-def _preference(radial: NDArray[np.float64]) -> NDArray[np.float64]:
+def _preference(part: _Part, radius: float) -> NDArray[np.float64]:
     """Weight of each place: even in the *radius* of real holes, small but not zero elsewhere."""
     low, high = _RADIAL_RANGE
-    usual = (radial >= low) & (radial <= high)
-    return np.where(usual, 1.0, _UNUSUAL_WEIGHT) / np.maximum(radial, 0.1)
+    usual = (part.radial >= low) & (part.radial <= high)
+    weight = np.where(usual, 1.0, _UNUSUAL_WEIGHT) / np.maximum(part.radial, 0.1)
+    return np.where(part.usual >= radius, weight, _UNUSUAL_WEIGHT * weight)
 
 
 def _rib_direction(
-    grey: NDArray[np.float32] | None, centre: tuple[float, float], radius: float, fallback: float
+    photo: NDArray[np.uint8] | None, centre: tuple[float, float], radius: float, fallback: float
 ) -> float:
     """Direction of the photo's lines around a place, by the structure tensor; else `fallback`. In rad."""
-    if grey is None:
+    if photo is None:
         return fallback
     reach = max(4, round(1.5 * radius))
     step = max(1, reach // 32)
     y, x = round(centre[0]), round(centre[1])
-    window = grey[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
-    if min(window.shape) < 8:
+    colours = photo[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+    if min(colours.shape[:2]) < 8:
         return fallback
+    window = colours.mean(axis=-1)
     window = ndimage.uniform_filter(window, step)[::step, ::step] if step > 1 else window
     gy, gx = np.gradient(window)
     yy, xx, xy = float((gy * gy).sum()), float((gx * gx).sum()), float((gx * gy).sum())

@@ -38,7 +38,6 @@ def main() -> None:
     rng = np.random.default_rng(0)
     photo = np.where(mask[..., None], [150, 80, 50], [30, 30, 32]) + rng.normal(0, 3, (SIDE, SIDE, 3))
     photo = np.clip(photo, 0, 255).astype(np.uint8)
-    grey = (photo.mean(axis=-1) / 255).astype(np.float32)
     for name, settings in (
         ("one hole", HoleSettings()),
         ("four small holes", HoleSettings(count=4, min_size=0.015, max_size=0.03)),
@@ -46,7 +45,7 @@ def main() -> None:
         placing, both = [], []
         for seed in range(SEEDS):
             start = time.process_time()
-            label = place_holes(mask, seed, settings=settings, grey=grey).label
+            label = place_holes(mask, seed, settings=settings, photo=photo).label
             placing.append(time.process_time() - start)
             grow_and_feather(label, 6, 8)
             both.append(time.process_time() - start)

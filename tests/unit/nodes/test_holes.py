@@ -69,19 +69,40 @@ def test_keep_out_is_kept(round_part):
 
 def test_cracks_follow_the_ribs_of_the_photo(round_part):
     """Vertical stripes make vertical cracks, horizontal ones horizontal."""
-    stripes = np.broadcast_to(0.5 + 0.2 * np.sin(np.arange(400) / 3), (400, 400)).astype(np.float32)
-    wanted = HoleSettings(max_cracks=3)
+    stripes = np.broadcast_to(128 + 50 * np.sin(np.arange(400) / 3), (400, 400)).astype(np.uint8)
     spread = {}
     for name, grey in (("vertical", stripes), ("horizontal", stripes.T)):
+        photo = np.repeat(grey[..., None], 3, axis=-1)
         lengths = []
         for seed in range(20):
-            placed = place_holes(round_part, seed, settings=wanted, grey=np.ascontiguousarray(grey))
+            placed = place_holes(round_part, seed, photo=photo)
             if placed.holes[0].cracks:
                 y, x = np.nonzero(placed.label)
                 lengths.append(np.ptp(y) / np.ptp(x))
         spread[name] = float(np.median(lengths))
     assert spread["vertical"] > 1.3
     assert spread["horizontal"] < 1 / 1.3
+
+
+def test_holes_keep_off_another_surface_such_as_the_base_of_a_nut(round_part, photo_of):
+    photo = photo_of(round_part, (170, 80, 45))
+    base = round_part & (np.indices(round_part.shape)[1] < 150)
+    photo[base] = (120, 105, 92)
+    plain = HoleSettings(max_cracks=0)
+    without, with_photo = (
+        np.mean([(place_holes(round_part, seed, settings=plain, photo=given).label & base).any() for seed in range(25)])
+        for given in (None, photo)
+    )
+    assert without > 0.2
+    assert with_photo < 0.1
+
+
+def test_a_part_of_two_even_halves_has_no_unusual_side(round_part, photo_of):
+    photo = photo_of(round_part, (170, 80, 45))
+    left = round_part & (np.indices(round_part.shape)[1] < 200)
+    photo[left] = (120, 105, 92)
+    sides = [np.mean(left[place_holes(round_part, seed, photo=photo).label]) for seed in range(25)]
+    assert 0.2 < np.mean(sides) < 0.8
 
 
 @pytest.mark.parametrize("index", range(3))

@@ -101,7 +101,7 @@ def test_placed_holes_look_like_real_ones_by_their_numbers(mvtec_root):
         centroid = np.array(np.nonzero(nut)).mean(axis=1)
         radius = np.sqrt(nut.sum() / np.pi)
         for seed in range(5):
-            placed = place_holes(nut, seed, grey=(image.mean(axis=-1) / 255).astype(np.float32))
+            placed = place_holes(nut, seed, photo=image)
             assert not (placed.label & ~nut).any()
             shares.append(placed.label.sum() / nut.sum())
             radial.append(np.hypot(*(np.array(placed.holes[0].centre) - centroid)) / radius)
