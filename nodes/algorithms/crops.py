@@ -28,6 +28,10 @@ WANTED_CELLS = 16
 #: The automatic crop leaves at least this much room around the mask, as a factor of its longer side.
 LEAST_CONTEXT = 1.25
 
+#: ... and shows at least this many hole diameters. At 512 px the wanted cells give four; a model of 128 px has only 16
+#: cells in all, and a hole that fills its picture leaves it nothing to fit the hole into.
+LEAST_DIAMETERS = 2.5
+
 
 @dataclass(frozen=True)
 class Window:
@@ -76,7 +80,8 @@ def window_around(
         label: ``[H, W]``: the hole itself, for the count of latent cells; None takes the denoise mask.
         size: side of the crop after resizing, px (the model's native size).
         context: side of the crop as a multiple of the mask's longer side; 0 chooses the largest crop in which the
-            hole still spans `WANTED_CELLS` latent cells, but never less than `LEAST_CONTEXT` times the mask.
+            hole still spans `WANTED_CELLS` latent cells, but never less than `LEAST_DIAMETERS` holes and
+            `LEAST_CONTEXT` times the mask.
 
     Raises:
         ValueError: an empty mask, or one that no square inside the photo can hold.
@@ -99,7 +104,8 @@ def window_around(
         side = extent * max(1.0, context)
     else:
         hole = hole_diameter(denoise >= 0.5 if label is None else label)
-        side = max(hole * size / (LATENT_CELL * WANTED_CELLS), extent * LEAST_CONTEXT)
+        diameters = max(size / (LATENT_CELL * WANTED_CELLS), LEAST_DIAMETERS)
+        side = max(hole * diameters, extent * LEAST_CONTEXT)
     side = int(min(largest, max(extent, math.ceil(side))))
     x = _shift_inside((box[1] + box[3] - side) // 2, side, width)
     y = _shift_inside((box[0] + box[2] - side) // 2, side, height)

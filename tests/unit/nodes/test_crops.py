@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from defectforge.nodes.algorithms.crops import (
+    LEAST_DIAMETERS,
     Stitch,
     Window,
     crop,
@@ -163,3 +164,11 @@ def test_three_results_for_two_photos_are_refused(photos):
     put_back = Stitch(photos, torch.ones(2, 96, 80), (Window(0, 0, 10, 10),) * 2)
     with pytest.raises(ValueError, match="3 pictures came back for 2 crops"):
         stitch(put_back, torch.rand(3, 10, 10, 3))
+
+
+@pytest.mark.parametrize(("size", "diameters"), [(512, 4.0), (768, 6.0), (128, LEAST_DIAMETERS)])
+def test_a_small_model_still_sees_what_is_around_the_hole(size, diameters):
+    """At 512 px a hole of 16 latent cells leaves four hole widths; at 128 px it would fill the whole picture."""
+    mask = spot(1024, 1024, 500, 500, 40)
+    window = window_around(mask.astype(np.float32), mask, size)
+    assert window.width / hole_diameter(mask) == pytest.approx(diameters, rel=0.02)
