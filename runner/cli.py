@@ -172,6 +172,27 @@ def fetch(name: str, folder: Path | None) -> int:
     return guarded(reporter, lambda: fetch_one(name, folder, reporter))
 
 
+@cli.group(invoke_without_command=True)
+@click.pass_context
+def workflows(context: click.Context) -> None:
+    """The workflows that come along."""
+    if context.invoked_subcommand is None:
+        from .workflows_command import list_workflows
+
+        list_workflows(make_reporter(False))
+
+
+@workflows.command()
+@click.option("--server", multiple=True, metavar="URL", help="A ComfyUI server; without it, our own is started.")
+@click.option("--check", "check_only", is_flag=True, help="Write nothing; exit code 2 if a queue form is not up to date.")
+def export(server: tuple[str, ...], check_only: bool) -> int:
+    """Make the queue forms (workflows/api) from the window forms (workflows)."""
+    from .workflows_command import export_workflows
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: export_workflows(server, check_only, reporter))
+
+
 def guarded(reporter: Any, work: Callable[[], int]) -> int:
     """Run, and turn an error into one message and its exit code."""
     import signal
@@ -190,3 +211,5 @@ def guarded(reporter: Any, work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         reporter.line("interrupted")
         return INTERRUPTED
+    finally:
+        reporter.close()

@@ -133,6 +133,8 @@ class Client:
         try:
             reply = answer.json()
         except ValueError as error:
+            if answer.status_code >= 400:  # 413, or a proxy's own page
+                raise Rejected(f"POST /prompt answered {answer.status_code}: {answer.text[:200]}") from error
             raise Unclear(f"POST /prompt answered {answer.status_code} without JSON") from error
         if answer.status_code >= 400:
             raise Rejected(rejection_text(reply, graph), reply.get("node_errors"))

@@ -54,6 +54,9 @@ class Reporter:
     def end(self, summary: Event) -> None:
         self.line(summary["text"])
 
+    def close(self) -> None:
+        """Give the terminal back as it was, whatever happened."""
+
 
 class BarReporter(Reporter):
     """A terminal: one bar for all pairs, one line for what is computed right now."""
@@ -97,6 +100,9 @@ class BarReporter(Reporter):
     def end(self, summary: Event) -> None:
         self._progress.stop()
         super().end(summary)
+
+    def close(self) -> None:
+        self._progress.stop()
 
 
 class JsonReporter(Reporter):

@@ -26,7 +26,7 @@ from .source import JobSource
 from .uploads import Uploads
 
 Emit = Callable[[str, dict[str, Any]], None]
-MAX_VANISHED = 5
+MAX_TROUBLE = 5
 MAX_DEATHS = 2
 
 
@@ -56,10 +56,10 @@ class Worker(threading.Thread):
         self._inbox: queue.Queue[Message] = queue.Queue()
         self._listener = Listener(client.url, client.client_id, self._inbox)
         self._uploads = Uploads(client)
-        self._vanished: dict[str, int] = {}
+        self._trouble: dict[str, int] = {}
         self._last_news = self._last_reconcile = time.monotonic()
         self._echo_due: float | None = None
-        self._was_away = False
+        self._suspect: str | None = None
         source.join(self.name)
 
     def run(self) -> None:
@@ -108,7 +108,12 @@ class Worker(threading.Thread):
                 return
             try:
                 self._submit(job)
-            except (Unreachable, Unclear):
+            except (Unreachable, Unclear) as error:
+                self._trouble[job.id] = self._trouble.get(job.id, 0) + 1
+                if self._trouble[job.id] > MAX_TROUBLE:
+                    # The server answers others, but never this one.
+                    self._fail(job, "server.error", str(error))
+                    continue
                 self.source.give_back(job)
                 raise
 
@@ -153,8 +158,8 @@ class Worker(threading.Thread):
     def _on(self, message: Message) -> None:
         if message.type in ("connected", "disconnected"):
             self._last_reconcile = 0.0
-            # A drop alone means little; with a job that is gone from history and queue it means that the server died.
-            self._was_away = self._was_away or message.type == "disconnected"
+            if message.type == "disconnected":
+                self._suspect_running()
         flight = self.flights.get(message.prompt_id)
         if flight is None:
             return
@@ -188,7 +193,7 @@ class Worker(threading.Thread):
             for flight in list(self.flights.values()):
                 self._look(flight)
             self._last_reconcile = time.monotonic()
-            self._was_away = False
+            self._suspect = None
         if self.flights and now - self._last_news > self.timing.stall:
             self._stalled()
 
@@ -217,10 +222,10 @@ class Worker(threading.Thread):
     def _vanish(self, flight: Flight) -> None:
         """Neither waiting, running nor done: the server was restarted, or somebody cleared its queue."""
         job = flight.job
-        died_with_it = self._was_away and flight.started
-        self._vanished[job.id] = self._vanished.get(job.id, 0) + 1
+        died_with_it = flight.prompt_id == self._suspect
+        self._trouble[job.id] = self._trouble.get(job.id, 0) + 1
         deaths = int(self.journal.row(job.id)["losses"]) + int(died_with_it)
-        if deaths >= MAX_DEATHS or self._vanished[job.id] > MAX_VANISHED:
+        if deaths >= MAX_DEATHS or self._trouble[job.id] > MAX_TROUBLE:
             reason = "the server died twice while running this job" if died_with_it else "the server keeps losing it"
             del self.flights[flight.prompt_id]
             self._fail(job, "server.poison", reason)
@@ -307,10 +312,17 @@ class Worker(threading.Thread):
                     raise
             self.stop.wait(pause)
             pause = min(pause * 2, 5.0)
-        self._was_away = True
+        self._suspect_running()
         self._uploads.clear()
         self._last_reconcile = 0.0
         self._last_news = time.monotonic()
+
+    def _suspect_running(self) -> None:
+        """The connection broke. If the server died, then while it ran the job that had started; failing such news
+        (it dies with the connection), while it ran the oldest one."""
+        running = [flight for flight in self.flights.values() if flight.started] or list(self.flights.values())
+        if running and self._suspect is None:
+            self._suspect = running[0].prompt_id
 
     def _move_to(self, url: str) -> None:
         if url == self.client.url:

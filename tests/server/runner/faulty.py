@@ -19,6 +19,7 @@ class Script:
     """Which faults to make; numbers count down or name jobs by their order of arrival, from 0."""
 
     answer_500_but_queue: set[int] = field(default_factory=set)
+    answer_500: set[int] = field(default_factory=set)
     answer_node_errors: set[int] = field(default_factory=set)
     lose: set[int] = field(default_factory=set)
     fail: dict[int, str] = field(default_factory=dict)  # job -> exception type
@@ -29,6 +30,7 @@ class Script:
     deaf: bool = False
     spoil: Callable[[int, dict[str, bytes]], dict[str, bytes]] | None = None
     die_while_running: int = 0
+    seconds_away: float = 1.0
 
 
 def pictures(photo: bytes) -> dict[str, bytes]:
@@ -118,6 +120,7 @@ class FaultyServer:
                 socket._req.transport.abort()
         assert self._runner is not None
         await self._runner.cleanup()
+        await asyncio.sleep(self.script.seconds_away)
         await self._start(port)
 
     # ---- what the runner asks
@@ -177,11 +180,11 @@ class FaultyServer:
         order = len(self.posted)
         self.posted.append(body)
         prompt_id = body["prompt_id"]
-        if order not in self.script.lose:
+        if order not in self.script.lose | self.script.answer_500:
             self.pending.append(prompt_id)
         await self._tell("status", {"status": {"exec_info": {"queue_remaining": len(self.pending)}}})
         self._wake.set()
-        if order in self.script.answer_500_but_queue:
+        if order in self.script.answer_500_but_queue | self.script.answer_500:
             return web.Response(status=500, text="Server got itself in trouble")
         errors = {}
         if order in self.script.answer_node_errors:

@@ -64,6 +64,17 @@ def test_a_500_behind_which_the_job_was_queued_is_not_queued_again(
     assert len(server.executed) == 4
 
 
+def test_a_500_without_the_job_is_tried_again_but_not_for_ever(
+    start: Start, go: Any, pairs: Any, tmp_path: Path, recorder: Any
+) -> None:
+    assert go(start(answer_500={0, 2})) == OK
+    pairs(tmp_path / "out").assert_whole(4)
+    server = start(answer_500=set(range(1000)))
+    assert go(server, count=5) == SOME_JOBS_FAILED
+    assert "answered 500" in recorder.of("failed")[0]["text"]
+    assert len(server.posted) < 10
+
+
 def test_a_job_accepted_in_part_is_a_rejection(
     start: Start, go: Any, pairs: Any, tmp_path: Path, recorder: Any
 ) -> None:
@@ -119,7 +130,8 @@ def test_a_restarted_server_gets_its_jobs_again(start: Start, go: Any, pairs: An
 
 def test_a_job_that_kills_the_server_twice_is_put_aside(start: Start, go: Any, recorder: Any, nuts: Path) -> None:
     server = start(die_while_running=2)
-    assert go(server, count=1) == SOME_JOBS_FAILED
+    timing = Timing(reconcile=0.05, status_echo=5.0, give_up=30.0)
+    assert go(server, count=1, timing=timing) == SOME_JOBS_FAILED
     assert "died twice" in recorder.of("failed")[0]["text"]
 
 
