@@ -6,7 +6,6 @@ reconnect, each job in flight is looked up (history, queue, history). Lost jobs 
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 import uuid
@@ -16,14 +15,14 @@ from typing import Any
 from .client import Client, Rejected, Unclear, Unreachable
 from .collect import Collector
 from .commit import NotAPair
+from .connection import Connection
 from .errors import RequestError, ServerError, StorageError, server_error
 from .flight import Flight, Timing
 from .journal import Journal
-from .listener import Listener, Message
+from .listener import Message
 from .outcome import judge
 from .plan import Job
 from .source import JobSource
-from .uploads import Uploads
 
 Emit = Callable[[str, dict[str, Any]], None]
 MAX_TROUBLE = 5
@@ -46,26 +45,22 @@ class Worker(threading.Thread):
         other_servers: bool = False,
     ) -> None:
         super().__init__(name=f"worker {client.url}", daemon=True)
-        self.client, self.source, self.journal = client, source, journal
+        self.source, self.journal = source, journal
         self.collector, self.emit, self.timing = collector, emit, timing or Timing()
         self.depth, self._revive, self._other_servers = depth, revive, other_servers
         self.stop = threading.Event()
         self.error: ServerError | StorageError | None = None
         self.crash: Exception | None = None
         self.flights: dict[str, Flight] = {}
-        self._inbox: queue.Queue[Message] = queue.Queue()
-        self._listener = Listener(client.url, client.client_id, self._inbox)
-        self._uploads = Uploads(client)
+        self._connection = Connection(client, self._warn)
         self._trouble: dict[str, int] = {}
         self._last_news = self._last_reconcile = time.monotonic()
-        self._echo_due: float | None = None
         self._suspect: str | None = None
         source.join(self.name)
 
     def run(self) -> None:
-        self._listener.start()
+        self._connection.open()
         try:
-            self._listener.connected.wait(timeout=10)
             while not self.source.all_finished and not self.stop.is_set():
                 try:
                     self._top_up()
@@ -74,7 +69,7 @@ class Worker(threading.Thread):
                 except Unreachable as error:
                     self._wait_for_return(error)
                 except (Unclear, Rejected) as error:
-                    self.emit("warning", {"server": self.client.url, "text": str(error)})
+                    self._warn(str(error))
                     self.stop.wait(0.5)
             if self.stop.is_set():
                 self._wind_down()
@@ -86,7 +81,14 @@ class Worker(threading.Thread):
             self.crash = error
         finally:
             self.source.leave(self.name)
-            self._listener.stop()
+            self._connection.close()
+
+    @property
+    def client(self) -> Client:
+        return self._connection.client
+
+    def _warn(self, text: str) -> None:
+        self.emit("warning", {"server": self.client.url, "text": text})
 
     # ---- queueing
 
@@ -119,10 +121,11 @@ class Worker(threading.Thread):
 
     def _submit(self, job: Job) -> None:
         try:
-            self._uploads.ensure(job)
+            self._connection.uploads.ensure(job)
             prompt_id = str(uuid.uuid4())
             flight = Flight(job, prompt_id, self.collector.graph(job, prompt_id))
             self.journal.submitted(job.id, self.client.url, prompt_id)
+            self._connection.expect_echo()
             try:
                 self.client.submit(flight.graph, prompt_id, self.collector.extra)
             except (Unclear, Unreachable):
@@ -135,7 +138,6 @@ class Worker(threading.Thread):
             self._fail(job, "server.rejected", str(error))
             return
         self.flights[prompt_id] = flight
-        self._echo_due = time.monotonic() + self.timing.status_echo
         self._last_news = time.monotonic()
         self.emit("queued", {"job": job, "server": self.client.url})
 
@@ -144,16 +146,8 @@ class Worker(threading.Thread):
     def _take_messages(self) -> None:
         due = [flight.look_at for flight in self.flights.values() if flight.look_at is not None]
         pause = max(0.0, min([0.5, *(moment - time.monotonic() for moment in due)]))
-        try:
-            message = self._inbox.get(timeout=pause)
-        except queue.Empty:
-            return
-        while True:
+        for message in self._connection.messages(pause):
             self._on(message)
-            try:
-                message = self._inbox.get_nowait()
-            except queue.Empty:
-                return
 
     def _on(self, message: Message) -> None:
         if message.type in ("connected", "disconnected"):
@@ -186,9 +180,7 @@ class Worker(threading.Thread):
             if flight.look_at is not None and now >= flight.look_at:
                 flight.look_at = None
                 self._look(flight)
-        if self._echo_due is not None and now >= self._echo_due:
-            self._check_hearing(self._echo_due - self.timing.status_echo)
-            self._echo_due = None
+        self._connection.check_hearing(self.timing.status_echo)
         if now - self._last_reconcile >= self.timing.reconcile:
             for flight in list(self.flights.values()):
                 self._look(flight)
@@ -196,17 +188,6 @@ class Worker(threading.Thread):
             self._suspect = None
         if self.flights and now - self._last_news > self.timing.stall:
             self._stalled()
-
-    def _check_hearing(self, asked: float) -> None:
-        """Every queued job is echoed by a `status`. A socket that the server forgot stays open, answers pings, and
-        gets nothing at all."""
-        if self._listener.last_status >= asked:
-            return
-        self.client.info()  # answers once the server's event loop is free: a busy one is slow, not deaf
-        self.stop.wait(0.3)
-        if self._listener.last_status < asked and self._listener.connected.is_set():
-            self.emit("warning", {"server": self.client.url, "text": "the WebSocket is deaf; opening a new one"})
-            self._listener.reopen()
 
     def _look(self, flight: Flight) -> None:
         if flight.prompt_id not in self.flights:
@@ -230,7 +211,7 @@ class Worker(threading.Thread):
             del self.flights[flight.prompt_id]
             self._fail(job, "server.poison", reason)
             return
-        self.emit("warning", {"server": self.client.url, "text": f"job {job.index} was lost there; queueing it again"})
+        self._warn(f"job {job.index} was lost there; queueing it again")
         self._give_back(flight, "lost", losses=int(died_with_it))
 
     def _give_back(self, flight: Flight, verdict: str, attempts: int = 0, losses: int = 0) -> None:
@@ -280,13 +261,13 @@ class Worker(threading.Thread):
         try:
             self._top_up()
         except (Unreachable, Unclear) as error:
-            self.emit("warning", {"server": self.client.url, "text": str(error)})
+            self._warn(str(error))
 
     def _retry(self, flight: Flight, code: str, text: str, most: int) -> None:
         if int(self.journal.row(flight.job.id)["attempts"]) + 1 >= most:
             self._fail(flight.job, code, text)
             return
-        self.emit("warning", {"server": self.client.url, "text": f"job {flight.job.index}: {text}; trying once more"})
+        self._warn(f"job {flight.job.index}: {text}; trying once more")
         self._give_back(flight, code, attempts=1)
 
     def _fail(self, job: Job, code: str, text: str) -> None:
@@ -297,23 +278,9 @@ class Worker(threading.Thread):
     # ---- a server in trouble
 
     def _wait_for_return(self, error: Exception) -> None:
-        """Back-off until the server answers again; one that we started ourselves is started anew if it is dead."""
-        self.emit("warning", {"server": self.client.url, "text": f"no answer; waiting for it ({error})"})
-        deadline = time.monotonic() + self.timing.give_up
-        pause = 0.2
-        while not self.stop.is_set():
-            if self._revive is not None:
-                self._move_to(self._revive())
-            try:
-                self.client.info()
-                break
-            except ServerError:
-                if time.monotonic() > deadline:
-                    raise
-            self.stop.wait(pause)
-            pause = min(pause * 2, 5.0)
+        self._warn(f"no answer; waiting for it ({error})")
+        self._connection.wait_for_return(self.timing.give_up, self.stop.wait, self._revive)
         self._suspect_running()
-        self._uploads.clear()
         self._last_reconcile = 0.0
         self._last_news = time.monotonic()
 
@@ -323,16 +290,6 @@ class Worker(threading.Thread):
         running = [flight for flight in self.flights.values() if flight.started] or list(self.flights.values())
         if running and self._suspect is None:
             self._suspect = running[0].prompt_id
-
-    def _move_to(self, url: str) -> None:
-        if url == self.client.url:
-            return
-        self._listener.stop()
-        self.client = Client(url, self.client.client_id)
-        self._uploads = Uploads(self.client)
-        self._listener = Listener(self.client.url, self.client.client_id, self._inbox)
-        self._listener.start()
-        self._listener.connected.wait(timeout=10)
 
     def _stalled(self) -> None:
         """A live HTTP side says nothing about the worker behind it."""
