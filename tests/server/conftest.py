@@ -103,6 +103,8 @@ class Client:
         messages = self.until(
             lambda m: m["type"] == "executing" and m["data"]["node"] is None and m["data"]["prompt_id"] == prompt_id
         )
+        # Progress of prompts without a client goes to everybody.
+        messages = [message for message in messages if message["data"].get("prompt_id", prompt_id) == prompt_id]
         frames, self.frames = self.frames, []
         return Outcome(prompt_id, messages, frames, self.get(f"/history/{prompt_id}").json()[prompt_id])
 

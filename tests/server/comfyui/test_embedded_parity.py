@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from defectforge.runner.embedded import launch
 from PIL import Image
 
 pytestmark = pytest.mark.comfyui
@@ -193,7 +194,66 @@ def test_messages_come_in_the_same_order(both):
     assert sorted(ours.data("execution_cached")[0]["nodes"]) == sorted(theirs.data("execution_cached")[0]["nodes"])
 
 
-def test_an_interruption_and_a_failure_are_told_with_the_same_keys(both):
+@pytest.fixture(scope="session")
+def embedded_with_models(checkpoints: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    base = tmp_path_factory.mktemp("with_models")
+    folders = {name: base / name for name in ("input", "output", "temp")}
+    with launch.start(models=[checkpoints], device="cpu", log=base / "log", **folders) as server:
+        yield server.url
+
+
+def sampling(steps: int) -> dict[str, Any]:
+    prompt = node("CLIPTextEncode", text="a nut", clip=["1", 1])
+    return {
+        "1": node("CheckpointLoaderSimple", ckpt_name="random-sd15.safetensors"),
+        "2": prompt,
+        "3": node("EmptyLatentImage", width=64, height=64, batch_size=1),
+        "4": node(
+            "KSampler",
+            model=["1", 0],
+            seed=1,
+            steps=steps,
+            cfg=2.0,
+            sampler_name="euler",
+            scheduler="normal",
+            positive=["2", 0],
+            negative=["2", 0],
+            latent_image=["3", 0],
+            denoise=1.0,
+        ),
+        "5": node("VAEDecode", samples=["4", 0], vae=["1", 2]),
+        "9": show("5"),
+    }
+
+
+@pytest.mark.slow
+def test_sampling_is_told_step_by_step_as_in_comfyui(connect, comfyui, embedded_with_models):
+    theirs, ours = (connect(url).run(sampling(3)) for url in (comfyui.url, embedded_with_models))
+    assert ours.history["status"]["completed"] and theirs.history["status"]["completed"]
+    assert ours.events() == theirs.events()
+    steps = [[(m["value"], m["max"], m["node"]) for m in outcome.data("progress")] for outcome in (ours, theirs)]
+    assert steps[0] == steps[1] == [(1, 3, "4"), (2, 3, "4"), (3, 3, "4")]
+
+
+@pytest.mark.slow
+def test_an_interrupt_in_the_middle_of_sampling_is_told_as_in_comfyui(connect, comfyui, embedded_with_models):
+    found = []
+    for url in (comfyui.url, embedded_with_models):
+        client = connect(url)
+        client.connect()
+        prompt_id = client.submit(sampling(2000)).json()["prompt_id"]
+        client.until_event("progress")
+        client.post("/interrupt", {"prompt_id": prompt_id})
+        outcome = client.finish(prompt_id)
+        told = outcome.data("execution_interrupted")[0]
+        # Which nodes ran before depends on what earlier prompts left in the cache.
+        found.append({**told, "executed": type(told["executed"]), "prompt_id": "", "timestamp": 0})
+        assert outcome.history["status"]["status_str"] == "error"
+    assert found[0] == found[1]
+    assert found[0]["node_type"] == "KSampler"
+
+
+def test_a_failure_is_told_with_the_same_keys(both):
     wrong = {"1": image(), "2": node("ImageToMask", image=["1", 0], channel="alpha")}
     prompt = {**wrong, "3": node("MaskToImage", mask=["2", 0]), "9": show("3")}
     theirs, ours = (client.run(prompt) for client in both)
