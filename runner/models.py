@@ -44,8 +44,6 @@ class Model:
     native_size: int
     licence: str
     note: str
-    crop_context: float | None = None
-    """How much of the surroundings its working crop should show, where the automatic choice does not suit it."""
 
     @property
     def is_generated(self) -> bool:
@@ -137,7 +135,7 @@ def settings_for(name: str, graph: Graph) -> list[Setting]:
     for node_id, input_name, file in loaders:
         chosen = _of_needed_kind(model, file, title_of(graph, node_id))
         settings.append(Setting(title_of(graph, node_id), input_name, chosen.file))
-    return settings + size_settings(graph, chosen.native_size) + context_settings(graph, chosen)
+    return settings + size_settings(graph, chosen.native_size)
 
 
 def _of_needed_kind(model: Model, present_file: str, title: str) -> Model:
@@ -168,14 +166,3 @@ def size_settings(graph: Graph, native_size: int) -> list[Setting]:
         if scales and type(inputs.get("width")) is int and type(inputs.get("height")) is int:
             settings += [Setting(title, "width", native_size), Setting(title, "height", native_size)]
     return settings
-
-
-def context_settings(graph: Graph, model: Model) -> list[Setting]:
-    """The model's own crop context wherever the graph leaves it to be chosen (0)."""
-    if model.crop_context is None:
-        return []
-    return [
-        Setting(title_of(graph, node_id), "context", model.crop_context)
-        for node_id, node in graph.items()
-        if node["class_type"] == "DefectForgeCropForDefect" and node["inputs"].get("context") == 0
-    ]

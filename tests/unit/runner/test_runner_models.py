@@ -33,15 +33,6 @@ def test_model_sets_file_and_working_size_together(with_checkpoint: Any) -> None
     ]
 
 
-def test_a_model_s_own_crop_context_fills_in_the_automatic_one_only(with_checkpoint: Any) -> None:
-    crop = with_checkpoint["7"]["inputs"]
-    crop["context"] = 0.0
-    assert Setting("Working crop", "context", 2.0) in settings_for("miniature", with_checkpoint)
-    assert all(setting.input != "context" for setting in settings_for("sd15", with_checkpoint))
-    crop["context"] = 3.5
-    assert all(setting.input != "context" for setting in settings_for("miniature", with_checkpoint))
-
-
 def test_a_family_name_takes_the_kind_that_the_workflow_needs(with_checkpoint: Any) -> None:
     with_checkpoint["6"]["inputs"]["ckpt_name"] = find("instruct-pix2pix").file
     assert settings_for("miniature", with_checkpoint)[0].value == "miniature-ip2p.safetensors"
