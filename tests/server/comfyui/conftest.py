@@ -97,7 +97,33 @@ def checkpoints(request: pytest.FixtureRequest) -> Path:
             command = [sys.executable, "-m", "defectforge.runner.embedded.random_checkpoint", str(part), *options]
             subprocess.run(command, check=True, cwd=ROOT)
             part.rename(path)
+    captioner = models / "caption" / "blip-image-captioning-base"
+    if not (captioner / "config.json").is_file():
+        write_captioner(captioner)
     return models
+
+
+def write_captioner(folder: Path) -> None:
+    """A captioning model of BLIP's kind: tiny, random, and so without anything sensible to say."""
+    import torch
+    from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
+    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+    folder.mkdir(parents=True)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *["a", "nut", "close", "up", "of", "with", "hole"]]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    special = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0, "sep_token_id": 3}
+    config = BlipConfig(
+        text_config={**size, **special, "vocab_size": len(words), "encoder_hidden_size": 32},
+        vision_config={**size, "image_size": 32, "patch_size": 16},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = BlipForConditionalGeneration(config)
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    BlipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    model.save_pretrained(folder)
 
 
 @pytest.fixture(scope="session")
