@@ -27,10 +27,11 @@ class Schedule:
             node_id = stack.pop()
             if node_id in self._waits_for:
                 continue
-            needed = {source for name, source, _ in links_of(self._prompt, node_id) if not self._lazy(node_id, name)}
+            # In the order of the inputs, last one first: nodes of equal standing run in ComfyUI's order then.
+            needed = [source for name, source, _ in links_of(self._prompt, node_id) if not self._lazy(node_id, name)]
             # A cached node is shown again (an output node tells its old files), but waits for nothing.
-            sources = set() if self._cached(node_id) else {source for source in needed if not self._cached(source)}
-            self._waits_for[node_id] = sources
+            sources = [] if self._cached(node_id) else [source for source in needed if not self._cached(source)]
+            self._waits_for[node_id] = set(sources)
             stack.extend(sources)
 
     def require(self, node_id: str, names: Iterable[str]) -> None:

@@ -122,6 +122,22 @@ def test_an_output_that_is_ready_runs_before_other_work(registry):
     assert run_order(schedule) == ["1", "9", "2", "3", "8"]
 
 
+def test_nodes_of_equal_standing_run_in_comfyuis_order(registry):
+    """Checkpoint, text, empty latent, sampler, decoder, preview: the latent comes before the text."""
+    prompt = graph(
+        n1=("Step", {}),
+        n2=("Step", {"a": "1"}),
+        n3=("Step", {}),
+        n4=("Sampler", {"model": "1", "text": "2", "latent": "3"}),
+        n5=("Sampler", {"latent": "4", "model": "1"}),
+        n9=("Out", {"a": "5"}),
+    )
+    sampler = {"required": {name: ("INT", {}) for name in ("model", "text", "latent")}}
+    schedule = Schedule(prompt, Registry([*registry, core("Sampler", sampler)]), lambda node_id: False)
+    schedule.add(["9"])
+    assert run_order(schedule) == ["1", "3", "2", "4", "5", "9"]
+
+
 def test_what_is_cached_is_not_scheduled_but_a_cached_output_is_shown(registry):
     schedule = Schedule(DIAMOND, registry, lambda node_id: node_id != "4")
     schedule.add(["4"])
