@@ -16,6 +16,7 @@ from ..checkpoint import Checkpoint, load_checkpoint
 from ..clip import Clip
 from ..clip_vision import ClipVision, clip_vision_from_state_dict
 from ..lora import apply_lora
+from ..memory import collect
 from ..model import EmbeddedModel
 from ..registry import core_node
 from ..state_dicts import UnsupportedModelError, read_state_dict
@@ -50,6 +51,9 @@ def _checkpoint(name: str, with_vision: bool) -> Checkpoint:
     key = (str(path), status.st_mtime_ns, status.st_size, str(device), with_vision)
     checkpoint = _loaded.get(key)
     if checkpoint is None:
+        # The parts below know their checkpoint and it knows them: only a collection frees one that is no longer used,
+        # and two at once may be more than there is memory for.
+        collect()
         checkpoint = load_checkpoint(path, device, lookup=embedding_lookup, with_vision=with_vision)
         # The parts that travel through the graph keep the whole alive.
         for part in (checkpoint.model, checkpoint.clip, checkpoint.vae):
