@@ -7,12 +7,14 @@ nothing behind.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from .algorithms.reference_bank import BankCache
 from .reference_config import DEFAULT_CACHE_BYTES, OPTION, Reference, ReferenceConfig
+from .reference_rows import Call, describe
 from .reference_run import Run
 
 #: Key of the wrappers on a model.
@@ -29,13 +31,14 @@ def attach(
     contexts: str | None = None,
     ahead: int | None = None,
     cache: BankCache | None = None,
+    hold: bool | None = None,
 ) -> Any:
     """A clone of `model` that reads `references` beside those that it already reads.
 
     Args:
         model: a MODEL (not changed).
         references: see `build_references`.
-        contexts, ahead, cache: see `ReferenceConfig`; None keeps what an earlier attachment has set.
+        contexts, ahead, cache, hold: see `ReferenceConfig`; None keeps what an earlier attachment has set.
     """
     clone = model.clone()
     options = dict(clone.model_options.get("transformer_options", {}))
@@ -50,6 +53,7 @@ def attach(
         before.cache if cache is None else cache,
         before.contexts if contexts is None else contexts,
         before.ahead if ahead is None else ahead,
+        before.hold if hold is None else hold,
     )
     clone.model_options["transformer_options"] = options
     return clone
@@ -62,6 +66,8 @@ def wrap_sampling(
     extra_args: dict[str, Any],
     callback: Any,
     noise: Any,
+    latent_image: Any = None,
+    denoise_mask: Any = None,
     *args: Any,
     **kw: Any,
 ) -> Any:
@@ -69,11 +75,11 @@ def wrap_sampling(
     options = extra_args.get("model_options", {}).get("transformer_options", {})
     config: ReferenceConfig | None = options.get(OPTION)
     if config is None or all(reference.inert for reference in config.references):
-        return executor(guider, sigmas, extra_args, callback, noise, *args, **kw)
-    run = Run(config, guider, sigmas, noise.shape)
+        return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *args, **kw)
+    run = Run(config, guider, sigmas, noise.shape, denoise_mask is not None)
     options[_RUN] = run
     try:
-        return executor(guider, sigmas, extra_args, callback, noise, *args, **kw)
+        return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *args, **kw)
     finally:
         options.pop(_RUN, None)
         run.close()
@@ -82,12 +88,36 @@ def wrap_sampling(
 def wrap_conditionings(
     executor: Any, model: Any, conds: Any, x: Any, timestep: Any, model_options: dict[str, Any]
 ) -> Any:
-    """CALC_COND_BATCH: note which conditioning is the unconditional side, for the model calls that follow."""
+    """CALC_COND_BATCH: note which conditioning is the unconditional side, for the model calls that follow.
+
+    Where surroundings are held, conditionings are evaluated a second time without the reference: convolutions,
+    normalisation and attention carry a change beyond the target mask, however few queries read.
+    """
     options = model_options.get("transformer_options", {})
     run: Run | None = options.get(_RUN)
-    if run is not None:
-        model_options = {**model_options, "transformer_options": {**options, _CALL: run.describe(conds)}}
-    return executor(model, conds, x, timestep, model_options)
+    if run is None:
+        return executor(model, conds, x, timestep, model_options)
+    call = describe(conds, run.guider.conds, run.height, run.width)
+
+    def evaluate(which: Any, call: Call) -> Any:
+        own = {**model_options, "transformer_options": {**options, _CALL: call}}
+        return executor(model, which, x, timestep, own)
+
+    read = evaluate(conds, call)
+    references = run.active(float(timestep[0]))
+    if run.held is None or not references:
+        return read
+    # A side that reads nothing needs no second evaluation: its result is the plain one already.
+    sides = [
+        None if off and all(reference.fidelity >= 1.0 for reference in references) else entries
+        for entries, off in zip(conds, call.unconditional, strict=True)
+    ]
+    plain = evaluate(sides, replace(call, reads=False))
+    held = run.held.to(x)
+    return [
+        result if side is None else torch.lerp(without, result, held)
+        for result, without, side in zip(read, plain, sides, strict=True)
+    ]
 
 
 def wrap_model(
@@ -110,5 +140,6 @@ def wrap_model(
                 "reference-only: the sampler called the model without evaluating conditionings first, so the sides of "
                 "guidance are unknown; use KSampler or SamplerCustomAdvanced with a guider"
             )
-        options = run.evaluate(executor, call, x, t, c_concat, c_crossattn, options, kwargs)
+        if call.reads:
+            options = run.evaluate(executor, call, x, t, c_concat, c_crossattn, options, kwargs)
     return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)

@@ -84,12 +84,15 @@ class ReferenceConfig:
         cache: where features are kept.
         contexts: one of `CONTEXTS`.
         ahead: how many rows one reference pass may compute, counting later steps (1: only what is needed now).
+        hold: keep what lies outside all target masks as it would be without references, by a second evaluation, where
+            no noise mask does so.
     """
 
     references: tuple[Reference, ...]
     cache: BankCache
     contexts: str = CONTEXTS[0]
     ahead: int = 1
+    hold: bool = True
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ReferenceConfig:
         """Itself: it never changes, and cloning a model must not copy latents and features."""

@@ -18,6 +18,8 @@ from .reference_config import CONTEXTS, MODES, build_references, check_reference
 
 LOG = logging.getLogger(__name__)
 
+SURROUNDINGS = ("hold", "let react")
+
 MAIN_MEMORY, SAME_DEVICE = "main memory", "where they are computed"
 
 #: A `BankCache` and how many rows one reference pass may compute.
@@ -145,6 +147,14 @@ class DefectForgeReferenceOnly(io.ComfyNode):
                     "UI does; shared with the positive one for both, at half the cost and nearly the same picture. No "
                     "difference where only the positive side reads.",
                 ),
+                io.Combo.Input(
+                    "surroundings",
+                    options=list(SURROUNDINGS),
+                    default=SURROUNDINGS[0],
+                    tooltip="With a target mask and without inpainting: hold what lies outside the mask as it would "
+                    "be without the reference (up to twice the time), or let it react a little. With a noise mask "
+                    "nothing outside changes anyway, and holding costs nothing.",
+                ),
                 io.String.Input(
                     "batch_weights",
                     default="",
@@ -192,6 +202,7 @@ class DefectForgeReferenceOnly(io.ComfyNode):
         resize: str,
         crop: str,
         contexts: str,
+        surroundings: str = SURROUNDINGS[0],
         batch_weights: str = "",
         reference_mask: Tensor | None = None,
         target_mask: Tensor | None = None,
@@ -228,7 +239,8 @@ class DefectForgeReferenceOnly(io.ComfyNode):
                     number,
                 )
         banks, ahead = cache if cache is not None else (None, None)
-        return io.NodeOutput(attach(model, references, contexts=contexts, cache=banks, ahead=ahead))
+        hold = surroundings == SURROUNDINGS[0]
+        return io.NodeOutput(attach(model, references, contexts=contexts, cache=banks, ahead=ahead, hold=hold))
 
 
 class DefectForgeReferenceCache(io.ComfyNode):

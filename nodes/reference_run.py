@@ -3,70 +3,34 @@
 from __future__ import annotations
 
 import bisect
-import itertools
 import logging
 import math
-from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
 
 from . import host
 from .algorithms.adain import resize_mask
-from .algorithms.reference_bank import Bank, Same, digest
+from .algorithms.reference_bank import Bank, Same
 from .algorithms.reference_layers import is_active, step_of
 from .algorithms.reference_noise import NOISE_MODES, reference_noise
-from .reference_config import CONCAT_CHANNELS, LATENT_CHANNELS, Reference, ReferenceConfig
+from .reference_config import LATENT_CHANNELS, Reference, ReferenceConfig
 from .reference_patches import Plan, Reader, Written, reading_options, writing_options
+from .reference_rows import Area, Call, Context, Job, concat_row, edits, equal_runs, first_rows, shared_context
 
 logger = logging.getLogger(__name__)
 
-Area = tuple[int, int, int, int]
-
-
-@dataclass(frozen=True)
-class Call:
-    """What one evaluation of the conditionings says of the rows that follow.
-
-    Attributes:
-        unconditional: for each conditioning, by its index, whether it is the unconditional side.
-        areas: (index, uuid) of a conditioning with an area -> height, width, top, left in latent cells.
-    """
-
-    unconditional: tuple[bool, ...]
-    areas: dict[tuple[int, Any], Area] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Context:
-    """The prompt side of a reference row: context, vector conditioning, and whether it edits an image."""
-
-    index: int
-    context: torch.Tensor | None
-    vector: torch.Tensor | None
-    edits: bool
-
-    key: Hashable = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", (digest(self.context), digest(self.vector), self.edits))
-
-
-@dataclass(frozen=True)
-class Job:
-    """One row of a reference pass."""
-
-    reference: Reference
-    sigma: float
-    context: Context
-    key: Hashable
+#: Patches that belong to places in the generated picture (GLIGEN's boxes) and say nothing of the reference.
+_POSITIONED = frozenset({"middle_patch"})
 
 
 class Run:
     """State of one sampling run; made when it starts, closed when it ends, however it ends."""
 
-    def __init__(self, config: ReferenceConfig, guider: Any, sigmas: torch.Tensor, shape: Sequence[int]) -> None:
+    def __init__(
+        self, config: ReferenceConfig, guider: Any, sigmas: torch.Tensor, shape: Sequence[int], inpaints: bool = False
+    ) -> None:
         """Check the run and prepare it.
 
         Args:
@@ -74,6 +38,7 @@ class Run:
             guider: holds the conditionings (`conds`) and the MODEL (`model_patcher`).
             sigmas: the schedule with its final 0.
             shape: shape of the latent batch.
+            inpaints: whether a noise mask holds the surroundings already.
 
         Raises:
             ValueError: latent or target mask do not fit; raised before anything is sampled.
@@ -94,6 +59,14 @@ class Run:
                     f"the target mask holds {reference.target.shape[0]} masks, but {self.batch} pictures are sampled: "
                     f"give one mask for all, or {self.batch}"
                 )
+        targets = [reference.target for reference in self.references if reference.target is not None]
+        self.held: torch.Tensor | None = None
+        """``[1 or batch, 1, h, w]``: 1 where references act, 0 where the plain result is kept; None: no holding."""
+        if config.hold and not inpaints and targets and len(targets) == len(self.references):
+            masks = [resize_mask(target, self.height, self.width) for target in targets]
+            count = max(mask.shape[0] for mask in masks)
+            joined = torch.stack([mask.expand(count, -1, -1) for mask in masks]).amax(dim=0)
+            self.held = joined.unsqueeze(1)
         self.sampling = guider.model_patcher.get_model_object("model_sampling")
         self._log_sigmas = [math.log(max(float(value), 1e-20)) for value in self.sampling.sigmas.tolist()]
         self._banks: dict[Hashable, Bank] = {}
@@ -111,51 +84,6 @@ class Run:
         if message not in self._warned:
             self._warned.add(message)
             logger.warning(message)
-
-    # Roles ---------------------------------------------------------------------------------------------------------
-
-    def describe(self, conds: Sequence[list[dict[str, Any]] | None]) -> Call:
-        """Tell the sides of guidance apart, by identity with the guider's lists and never by their order.
-
-        Order and indices mean different things under different guiders. Lists that other extensions have rebuilt are
-        recognised by the id of their first entry; what remains unknown counts as conditional, as in the original.
-        """
-        unconditional = tuple(self._is_unconditional(entries) for entries in conds)
-        areas: dict[tuple[int, Any], Area] = {}
-        for index, entries in enumerate(conds):
-            for entry in entries or ():
-                if "area" in entry and len(entry["area"]) == 4:
-                    tall, wide, top, left = (int(value) for value in entry["area"])
-                    area = (min(self.height - top, tall), min(self.width - left, wide), top, left)
-                    areas[(index, entry.get("uuid"))] = area
-        return Call(unconditional, areas)
-
-    def _is_unconditional(self, entries: list[dict[str, Any]] | None) -> bool:
-        if not entries:
-            return False
-        known: dict[str, list[dict[str, Any]]] = self.guider.conds
-        role = next((key for key, value in known.items() if value is entries), None)
-        if role is None:
-            first = entries[0].get("uuid", object())
-            role = next((key for key, value in known.items() if value and value[0].get("uuid") == first), None)
-        # Guiders with more sides mark the negative ones by prompt type: DualCFG's middle, Perp-Neg's empty one.
-        return role == "negative" or any(entry.get("prompt_type") == "negative" for entry in entries)
-
-    def _shared_context(self, device: torch.device, concat: torch.Tensor | None, index: int) -> Context:
-        """The context of the first positive conditioning, for features that both sides share."""
-        conds: dict[str, list[dict[str, Any]]] = self.guider.conds
-        positive = next(
-            (entries for entries in conds.values() if entries and not self._is_unconditional(entries)), None
-        )
-        if positive is None:
-            raise ValueError("shared reference context: the guider has no positive conditioning; choose exact contexts")
-        parts = positive[0]["model_conds"]
-
-        def value(name: str) -> torch.Tensor | None:
-            part = parts.get(name)
-            return None if part is None else part.cond[:1].to(device)
-
-        return Context(index, value("c_crossattn"), value("y"), _edits(concat))
 
     # Planning ------------------------------------------------------------------------------------------------------
 
@@ -200,7 +128,7 @@ class Run:
             if unconditional and all(reference.fidelity >= 1.0 for reference in references):
                 continue  # the unconditional half reads nothing: no features for it either
             area = call.areas.get((index, uuids[chunk]), (self.height, self.width, 0, 0))
-            for rows in _equal_runs(chunk * per_chunk, per_chunk, (c_crossattn, kwargs.get("y"))):
+            for rows in equal_runs(chunk * per_chunk, per_chunk, (c_crossattn, kwargs.get("y"))):
                 context = self._context(rows.start, index, x.device, c_concat, c_crossattn, kwargs)
                 readers.append((rows, unconditional, context, area))
         keys: dict[tuple[int, Hashable], Hashable] = {}
@@ -239,13 +167,13 @@ class Run:
     ) -> Context:
         concat = None if c_concat is None else c_concat[row : row + 1]
         if self.config.contexts == "shared":
-            return self._shared_context(device, concat, index)
+            return shared_context(self.guider.conds, device, concat, index)
         vector = kwargs.get("y")
         return Context(
             index,
             None if c_crossattn is None else c_crossattn[row : row + 1],
             None if vector is None else vector[row : row + 1],
-            _edits(concat),
+            edits(concat),
         )
 
     def _weights_key(self, options: dict[str, Any]) -> Hashable:
@@ -353,10 +281,10 @@ class Run:
         noised = torch.cat(rows).to(x)
         concat = None
         if c_concat is not None:
-            concat = torch.cat([_concat_row(job, c_concat) for job in jobs]).to(c_concat)
+            concat = torch.cat([concat_row(job, c_concat) for job in jobs]).to(c_concat)
         contexts = [job.context.context for job in jobs]
         context = None if contexts[0] is None else torch.cat([part for part in contexts if part is not None])
-        extra = {name: _first_rows(value, x.shape[0], len(jobs)) for name, value in kwargs.items()}
+        extra = {name: first_rows(value, x.shape[0], len(jobs)) for name, value in kwargs.items()}
         vectors = [job.context.vector for job in jobs if job.context.vector is not None]
         if vectors:
             extra["y"] = torch.cat(vectors)
@@ -372,48 +300,7 @@ class Run:
         return written.banks()
 
 
-#: Patches that belong to places in the generated picture (GLIGEN's boxes) and say nothing of the reference.
-_POSITIONED = frozenset({"middle_patch"})
-
-
 def _at(key: Hashable, sigma: float) -> Hashable:
     """A bank's key at another noise level."""
     assert isinstance(key, tuple)
     return (*key[:2], sigma, *key[3:])
-
-
-def _edits(concat: torch.Tensor | None) -> bool:
-    """Whether the rows carry an image to edit: pix2pix's unconditional rows concatenate zeros instead."""
-    return concat is not None and concat.shape[1] == CONCAT_CHANNELS[8] and bool((concat != 0).any())
-
-
-def _concat_row(job: Job, c_concat: torch.Tensor) -> torch.Tensor:
-    """What a reference row concatenates: nothing masked and itself (inpainting), itself or zeros (pix2pix)."""
-    latent = job.reference.latent
-    if c_concat.shape[1] == CONCAT_CHANNELS[9]:
-        return torch.cat([torch.zeros_like(latent[:, :1]), latent], dim=1)
-    if c_concat.shape[1] == CONCAT_CHANNELS[8]:
-        return job.reference.raw_latent if job.context.edits else torch.zeros_like(latent)
-    raise ValueError(
-        f"this model concatenates {c_concat.shape[1]} channels to the latent; a reference is known for 5 (inpainting) "
-        "and 4 (pix2pix)"
-    )
-
-
-def _first_rows(value: Any, rows: int, wanted: int) -> Any:
-    """A model argument for `wanted` reference rows: per-row tensors give their first row, the rest stays."""
-    if isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape[0] == rows:
-        return value[:1].expand(wanted, *value.shape[1:])
-    return value
-
-
-def _equal_runs(start: int, count: int, tensors: Iterable[Any]) -> list[slice]:
-    """Split `count` rows from `start` where a per-row tensor changes (a batch of different prompts)."""
-    cuts = {0, count}
-    for tensor in tensors:
-        if isinstance(tensor, torch.Tensor) and tensor.shape[0] >= start + count and count > 1:
-            part = tensor[start : start + count].flatten(1)
-            changed = (part[1:] != part[:-1]).any(dim=1).nonzero().flatten().tolist()
-            cuts.update(int(place) + 1 for place in changed)
-    edges = sorted(cuts)
-    return [slice(start + a, start + b) for a, b in itertools.pairwise(edges)]

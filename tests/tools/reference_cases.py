@@ -65,7 +65,7 @@ class Setup:
         from defectforge.nodes.reference_adapter import attach
         from defectforge.nodes.reference_config import build_references
 
-        where = {name: settings.pop(name) for name in ("contexts", "ahead", "cache") if name in settings}
+        where = {name: settings.pop(name) for name in ("contexts", "ahead", "cache", "hold") if name in settings}
         base = self.base if base is None else base
         latents = self.references[:1] if latents is None else latents
         return attach(base, build_references(base, latents, **{"seed": SEED, **settings}), **where)
@@ -275,7 +275,7 @@ def areas_read_the_whole_reference(s: Setup, target: bool) -> None:
         "positive": [[s.positive, {"area": left}], [s.middle, {"area": right}]],
         "negative": [[s.negative, {}]],
     }
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"hold": False}
     if target:  # the right half does not read, in the coordinates of the picture and not of the crop
         mask = torch.zeros(1, SIDE, SIDE)
         mask[..., :half] = 1.0
@@ -530,7 +530,7 @@ def an_attention_override_is_respected(s: Setup) -> None:
 
     model = s.base.clone()
     model.model_options["transformer_options"]["optimized_attention_override"] = override
-    settings = {"style_fidelity": 0.3, "strength": 0.7, "target": _disc()}
+    settings = {"style_fidelity": 0.3, "strength": 0.7, "target": _disc(), "hold": False}
     same(s.sample(s.attached(base=model, **settings)), s.sample(s.attached(**settings)))
     assert calls or s.harness.name == "embedded"
 
@@ -552,6 +552,16 @@ def a_reference_mask_limits_what_is_read(s: Setup) -> None:
     changed = s.references[:1].clone()
     result = s.sample(s.attached(changed, masks=mask, mode="reference_only"))
     differs(result, s.sample(s.attached(changed, mode="reference_only")))
+
+
+@case
+def a_noise_mask_makes_holding_unnecessary(s: Setup) -> None:
+    mask = torch.nn.functional.adaptive_avg_pool2d(_disc()[:, None], (SIDE, SIDE))
+    kept = randn(1, 4, SIDE, SIDE, seed=20).expand(2, -1, -1, -1) / SCALE
+    held, free = (
+        s.sample(s.attached(target=_disc(), hold=hold), mask=mask, latent=kept.clone()) for hold in (True, False)
+    )
+    assert torch.equal(held, free)
 
 
 @case(mode=MODES)

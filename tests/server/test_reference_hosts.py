@@ -1,0 +1,61 @@
+"""Reference-only in both hosts: the same cases on the embedded server's model and on ComfyUI's, tiny and in fp32."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+TOOLS = Path(__file__).resolve().parents[1] / "tools"
+sys.path.insert(0, str(TOOLS))
+
+import reference_cases as cases  # noqa: E402
+from reference_harness import Embedded  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[cases.Setup]:
+    from defectforge.nodes import host
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # tiny layers: a second thread only waits
+    yield cases.Setup(Embedded())
+    torch.set_num_threads(threads)
+    host.install(None)
+
+
+@pytest.mark.parametrize("name", cases.CASES)
+def test_in_the_embedded_server(embedded: cases.Setup, name: str) -> None:
+    cases.CASES[name](embedded)
+
+
+def _comfyui() -> Path | None:
+    folder = Path(os.environ.get("COMFYUI_PATH", "~/comfy/ComfyUI")).expanduser()
+    return folder if (folder / "comfy" / "model_patcher.py").is_file() else None
+
+
+@pytest.fixture(scope="module")
+def comfyui() -> dict[str, str]:
+    """Results of all cases in ComfyUI's own interpreter, from one process."""
+    folder = _comfyui()
+    if folder is None:
+        pytest.skip("no ComfyUI here: set COMFYUI_PATH to its folder")
+    python = folder / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    command = [str(python) if python.exists() else sys.executable, "-B", str(TOOLS / "reference_cases.py"), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 0, done.stderr[-4000:]
+    results: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return results
+
+
+@pytest.mark.comfyui
+@pytest.mark.slow
+@pytest.mark.parametrize("name", cases.CASES)
+def test_in_comfyui(comfyui: dict[str, str], name: str) -> None:
+    assert comfyui[name] == "ok", comfyui[name]
