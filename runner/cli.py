@@ -184,7 +184,7 @@ def workflows(context: click.Context) -> None:
 
 @workflows.command()
 @click.option("--server", multiple=True, metavar="URL", help="A ComfyUI server; without it, our own is started.")
-@click.option("--check", "check_only", is_flag=True, help="Write nothing; exit code 2 if a queue form is not up to date.")
+@click.option("--check", "check_only", is_flag=True, help="Write nothing; exit code 2 if one is not up to date.")
 def export(server: tuple[str, ...], check_only: bool) -> int:
     """Make the queue forms (workflows/api) from the window forms (workflows)."""
     from .workflows_command import export_workflows
