@@ -195,6 +195,8 @@ def browser() -> Iterator[Any]:
         chrome.close()
 
 
+#: Milliseconds after which the window will not come to it any more.
+PATIENCE = 120_000
 TEMPLATE_CARD = ".p-dialog .template-card[data-testid^='template-workflow-']"
 
 
@@ -210,8 +212,6 @@ class Window:
         self.page.wait_for_function(
             "window.app?.graph?._nodes && window.app.extensionManager?.workflow?.activeWorkflow"
         )
-        # On a first visit the window opens its template browser by itself.
-        self.page.wait_for_selector(".p-dialog", timeout=15_000)
         self.close_dialogs()
         return self
 
@@ -270,20 +270,21 @@ class Window:
             [title, widget, value],
         )
 
-    def run(self, timeout: float = 300) -> None:
-        """Press Run and wait until the queue is empty again."""
+    def run(self) -> None:
+        """Press Run."""
         self.page.locator('[data-testid="queue-button"] button').first.click()
+
+    def preview_sizes(self, *titles: str, timeout: float = 600) -> dict[str, list[int]]:
+        """Wait for preview pictures on these nodes; {title: [width, height] of the first one}."""
         self.page.wait_for_function(
-            "fetch('/history').then(r => r.json()).then(h => Object.keys(h).length > (window.__seen ?? 0))",
+            """titles => titles.every(t => window.app.graph._nodes.find(n => n.title === t).imgs?.[0]?.naturalWidth)""",
+            arg=list(titles),
             timeout=timeout * 1000,
         )
-        self.page.wait_for_timeout(1500)
-
-    def preview_sizes(self) -> dict[str, list[int]]:
-        """{title: [width, height] of the first preview picture drawn on that node}."""
         sizes: dict[str, list[int]] = self.page.evaluate(
-            """Object.fromEntries(window.app.graph._nodes.filter(n => n.imgs?.length).map(n =>
-                [n.title, [n.imgs[0].naturalWidth, n.imgs[0].naturalHeight]]))"""
+            """titles => Object.fromEntries(window.app.graph._nodes.filter(n => titles.includes(n.title)).map(n =>
+                [n.title, [n.imgs[0].naturalWidth, n.imgs[0].naturalHeight]]))""",
+            list(titles),
         )
         return sizes
 
@@ -308,19 +309,32 @@ class Window:
         return str(self.page.evaluate("document.querySelector('.sidebar-content-container').innerText"))
 
 
+def quiet_start(comfyui: ComfyUI) -> None:
+    """No tour of the templates, and no list of model files, which these tests leave out on purpose."""
+    settings = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingModelsWarning": False}
+    requests.post(comfyui.url + "/settings", json=settings, timeout=60).raise_for_status()
+
+
 @pytest.fixture
 def window(browser: Any, comfyui: ComfyUI) -> Iterator[Window]:
     """A fresh window on the running server."""
+    quiet_start(comfyui)
     context = browser.new_context(viewport={"width": 1600, "height": 1000})
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(PATIENCE)
     yield Window(page, comfyui.url).open()
     context.close()
 
 
-@pytest.fixture(scope="session")
-def window_class() -> type[Window]:
-    return Window
+@pytest.fixture(scope="module")
+def shared_window(browser: Any, comfyui: ComfyUI) -> Iterator[Window]:
+    """One window for all tests that only look."""
+    quiet_start(comfyui)
+    context = browser.new_context(viewport={"width": 1600, "height": 1000})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    yield Window(page, comfyui.url).open()
+    context.close()
 
 
 @pytest.fixture(scope="session")

@@ -24,16 +24,6 @@ def without_titles(graph: dict[str, Any]) -> dict[str, Any]:
     return {id_: {"class_type": node["class_type"], "inputs": node["inputs"]} for id_, node in graph.items()}
 
 
-@pytest.fixture(scope="module")
-def shared_window(browser, comfyui, window_class):
-    """One window for all tests that only look."""
-    context = browser.new_context(viewport={"width": 1600, "height": 1000})
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    yield window_class(page, comfyui.url).open()
-    context.close()
-
-
 def test_the_template_browser_lists_all_with_thumbnails(shared_window):
     cards = shared_window.browse_templates(PACK_FOLDER)
     shared_window.close_dialogs()
@@ -97,9 +87,9 @@ def prepare(window: Any, nuts: Path, name: str = "inpaint_latent_noise") -> None
 def test_run_gives_previews_on_the_canvas(window, nuts_as_input):
     prepare(window, nuts_as_input)
     window.run()
-    sizes = window.preview_sizes()
-    assert {"Object mask", "Hole mask", "Save pair"} <= set(sizes)
-    assert all(min(size) > 0 for size in sizes.values())
+    sizes = window.preview_sizes("Object mask", "Hole mask", "Working crop", "Masked content", "Save pair")
+    assert sizes["Object mask"] == sizes["Hole mask"] == sizes["Save pair"] == [256, 256]
+    assert sizes["Working crop"] == sizes["Masked content"] == [128, 128]
 
 
 def test_a_graph_saved_after_changing_a_widget_runs_headlessly(window, nuts_as_input, run_headless, tmp_path):
