@@ -138,7 +138,7 @@ class Clip:
             layer = None
         if layer == -1:
             layer = None
-        with applied_weights(self.encoder, self.weight_patches):
+        with applied_weights(self.encoder, self.weight_patches, stored_as=torch.float16):
             embeddings, ends = self._embeddings(rows)
             tokens, pooled = self.encoder(embeddings, layer, ends)
         if weighted:

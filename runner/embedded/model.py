@@ -241,8 +241,15 @@ class EmbeddedModel:
 
 
 @contextlib.contextmanager
-def applied_weights(module: torch.nn.Module, patches: Mapping[str, list[tuple[WeightChange, float]]]) -> Iterator[None]:
-    """Parameters of `module` with their changes added; the very same tensors are back in place afterwards."""
+def applied_weights(
+    module: torch.nn.Module,
+    patches: Mapping[str, list[tuple[WeightChange, float]]],
+    stored_as: torch.dtype | None = None,
+) -> Iterator[None]:
+    """Parameters of `module` with their changes added; the very same tensors are back in place afterwards.
+
+    `stored_as` rounds the changed weights as if they were kept in that type.
+    """
     originals: dict[str, torch.Tensor] = {}
     try:
         for name, changes in patches.items():
@@ -251,7 +258,7 @@ def applied_weights(module: torch.nn.Module, patches: Mapping[str, list[tuple[We
             weight = parameter.data.float()
             for change, strength in changes:
                 weight = weight + change(parameter.data, strength).to(weight)
-            parameter.data = weight.to(parameter.dtype)
+            parameter.data = weight.to(stored_as or parameter.dtype).to(parameter.dtype)
         yield
     finally:
         for name, data in originals.items():
