@@ -22,12 +22,12 @@ from defectforge.runner.nuts import KINDS
 from diffusion import alphas_cumprod, miniature_unet, sample
 from trained import TrainedVae
 
-DROPOUT, EMA, GAMMA = 0.1, 0.998, 5.0
+DROPOUT, EMA, GAMMA = 0.1, 0.995, 5.0
 SYNC = 5  # steps that each worker takes on its own between two averages
 
 
 # (broken, zoomed) -> share. Holes are what the workflows make, whole nuts what a stranger looks at.
-SHARES = {(False, False): 0.30, (False, True): 0.11, (True, False): 0.37, (True, True): 0.22}
+SHARES = {(False, False): 0.33, (False, True): 0.08, (True, False): 0.40, (True, True): 0.19}
 
 
 class Batches:
@@ -200,7 +200,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=6, help="of each worker")
     parser.add_argument("--workers", type=int, default=2, help="processes whose weights are averaged now and then")
     parser.add_argument("--threads", type=int, default=1, help="of each worker")
-    parser.add_argument("--look-every", type=int, default=500)
+    parser.add_argument("--look-every", type=int, default=1000)
     parser.add_argument("--look-steps", type=int, default=16)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()

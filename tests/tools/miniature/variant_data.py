@@ -75,7 +75,7 @@ class InpaintData:
     channels = 9
     vector: int | None = None
 
-    def __init__(self, work: Path, limit: int = 5000) -> None:
+    def __init__(self, work: Path, limit: int = 1200) -> None:
         if not (work / "inpaint.pt").exists():
             build_inpaint(work, limit)
         self.state = torch.load(work / "inpaint.pt", weights_only=True)
@@ -126,7 +126,7 @@ class UnclipData:
     channels = 4
     vector: int | None = 2 * random_vision_encoder.EMBEDDING
 
-    def __init__(self, work: Path, limit: int = 2500) -> None:
+    def __init__(self, work: Path, limit: int = 2000) -> None:
         if not (work / "unclip.pt").exists():
             build_unclip(work, limit)
         self.state = torch.load(work / "unclip.pt", weights_only=True)
