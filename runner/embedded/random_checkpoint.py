@@ -112,7 +112,7 @@ def write(
         layout = CheckpointLayout(unet=unet or _with_inputs(SMALL, in_channels))
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(random_state_dict(layout, seed), str(path), metadata={"format": "pt", "random": "true"})
+    save_file(random_state_dict(layout, seed), str(path), metadata={"format": "pt"})
     return path
 
 
