@@ -6,6 +6,7 @@ workspace ~/comfy/ComfyUI), `COMFYUI_PYTHON` its interpreter (default: .venv/bin
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -200,6 +201,12 @@ PATIENCE = 120_000
 TEMPLATE_CARD = ".p-dialog .template-card[data-testid^='template-workflow-']"
 
 
+def playwright_timeout() -> type[Exception]:
+    from playwright.sync_api import TimeoutError
+
+    return TimeoutError
+
+
 class Window:
     """ComfyUI's window: what a person does in it, by name."""
 
@@ -232,13 +239,18 @@ class Window:
         dialog = self.page.locator(".p-dialog")
         dialog.get_by_text(pack, exact=True).first.click()
         self.page.wait_for_selector(TEMPLATE_CARD)
-        self.page.wait_for_load_state("networkidle")
-        cards: dict[str, int] = self.page.evaluate(
-            """selector => Object.fromEntries([...document.querySelectorAll(selector)].map(card => [
-                card.dataset.testid.replace('template-workflow-', ''),
-                card.querySelector('img')?.naturalWidth ?? 0]))""",
-            TEMPLATE_CARD,
-        )
+        # Cards come, and their pictures are drawn, as they are scrolled into view.
+        cards: dict[str, int] = {}
+        while len(cards) < self.page.locator(TEMPLATE_CARD).count():
+            card = self.page.locator(TEMPLATE_CARD).nth(len(cards))
+            card.scroll_into_view_if_needed()
+            name = str(card.get_attribute("data-testid")).removeprefix("template-workflow-")
+            drawn = "selector => document.querySelector(selector)?.naturalWidth > 0"
+            picture = f".template-card[data-testid='template-workflow-{name}'] img"
+            with contextlib.suppress(playwright_timeout()):
+                self.page.wait_for_function(drawn, arg=picture, timeout=15_000)
+            cards[name] = self.page.evaluate("s => document.querySelector(s)?.naturalWidth ?? 0", picture)
+            self.page.wait_for_timeout(300)
         return cards
 
     def load(self, data: dict[str, Any]) -> None:
@@ -292,8 +304,8 @@ class Window:
         self.page.evaluate("window.app.extensionManager.command.execute('Comfy.Canvas.FitView')")
         self.page.wait_for_timeout(700)
 
-    def help_of(self, node_type: str) -> str:
-        """The text of the help panel of one node on the canvas."""
+    def help_of(self, node_type: str, awaited: str) -> str:
+        """The text of the help panel of one node on the canvas, once it holds `awaited` (or as it is at the end)."""
         self.page.evaluate(
             """type => {
                 const node = window.app.graph._nodes.find(n => n.type === type)
@@ -304,8 +316,13 @@ class Window:
             node_type,
         )
         self.page.locator('[data-testid="info-button"]').first.click()
-        self.page.wait_for_selector(".sidebar-content-container .node-help-content, .sidebar-content-container article")
-        self.page.wait_for_load_state("networkidle")
+        with contextlib.suppress(playwright_timeout()):
+            self.page.wait_for_function(
+                """text => document.querySelector('.sidebar-content-container')
+                    ?.innerText.replace(/\\s+/g, ' ').includes(text)""",
+                arg=awaited,
+                timeout=30_000,
+            )
         return str(self.page.evaluate("document.querySelector('.sidebar-content-container').innerText"))
 
 

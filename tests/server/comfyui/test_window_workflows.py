@@ -70,8 +70,8 @@ def test_the_help_panel_shows_the_page_of_each_node(shared_window, node_type):
     shared_window.close_dialogs()
     page = (SHIPPED.parent / "nodes" / "web" / "docs" / f"{node_type}.md").read_text(encoding="utf-8")
     prose = next(line for line in page.splitlines() if line[:1].isalpha() and "[" not in line and "`" not in line)
-    shown = shared_window.help_of(node_type)
-    assert " ".join(prose.replace("*", "").split()[:6]) in " ".join(shown.split())
+    beginning = " ".join(prose.replace("*", "").split()[:6])
+    assert beginning in " ".join(shared_window.help_of(node_type, beginning).split())
 
 
 def prepare(window: Any, nuts: Path, name: str = "inpaint_latent_noise") -> None:
@@ -100,4 +100,4 @@ def test_a_graph_saved_after_changing_a_widget_runs_headlessly(window, nuts_as_i
     path.write_text(json.dumps(window.window_form()), encoding="utf-8")
     pairs = run_headless(path, out=tmp_path / "out")
     (record,) = pairs
-    assert record["prompt"] == "a cracked nut"
+    assert record["prompts"]["Prompt"] == "a cracked nut"
