@@ -11,6 +11,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Before torch is imported, here or in a process that a test starts: OpenMP threads that spin while they wait starve the
+# servers that run beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 if "defectforge" not in sys.modules:
     # As ComfyUI does it: by location, not by name, so that no install is needed and core's `nodes` stays core's.
     _spec = importlib.util.spec_from_file_location(
