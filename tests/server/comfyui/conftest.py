@@ -241,7 +241,7 @@ class Window:
         self.page.wait_for_selector(TEMPLATE_CARD)
         # Cards come, and their pictures are drawn, as they are scrolled into view.
         cards: dict[str, int] = {}
-        while len(cards) < self.page.locator(TEMPLATE_CARD).count():
+        while self._more_cards_than(len(cards)):
             card = self.page.locator(TEMPLATE_CARD).nth(len(cards))
             card.scroll_into_view_if_needed()
             name = str(card.get_attribute("data-testid")).removeprefix("template-workflow-")
@@ -252,6 +252,14 @@ class Window:
             cards[name] = self.page.evaluate("s => document.querySelector(s)?.naturalWidth ?? 0", picture)
             self.page.wait_for_timeout(300)
         return cards
+
+    def _more_cards_than(self, number: int) -> bool:
+        """Scroll on where needed: the next dozen of cards is added at the lower end."""
+        if self.page.locator(TEMPLATE_CARD).count() <= number:
+            self.page.locator(TEMPLATE_CARD).last.hover()
+            self.page.mouse.wheel(0, 5_000)
+            self.page.wait_for_timeout(1_500)
+        return bool(self.page.locator(TEMPLATE_CARD).count() > number)
 
     def load(self, data: dict[str, Any]) -> None:
         """Open a saved workflow, as dropping its file on the canvas does."""
