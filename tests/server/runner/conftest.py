@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -113,7 +114,13 @@ def spawn(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Pope
     def start(*arguments: Any) -> subprocess.Popen[str]:
         started.append(
             subprocess.Popen(
-                command(*arguments), env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                command(*arguments),
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                # A job in a script's background inherits an ignored Ctrl-C, and so would what is started here.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         )
         return started[-1]
