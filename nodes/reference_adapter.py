@@ -14,6 +14,7 @@ import torch
 
 from .algorithms.reference_bank import BankCache
 from .reference_config import DEFAULT_CACHE_BYTES, OPTION, Reference, ReferenceConfig
+from .reference_hold import doubled
 from .reference_rows import Call, describe
 from .reference_run import Run
 
@@ -78,7 +79,16 @@ def wrap_sampling(
         return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *args, **kw)
     run = Run(config, guider, sigmas, noise.shape, denoise_mask is not None)
     options[_RUN] = run
+    steps = len(sigmas) - 1
     try:
+        if run.surroundings is not None:
+            # Samplers that draw from the global random state must draw the same in both runs.
+            devices = [noise.device] if noise.device.type == "cuda" else []
+            with torch.random.fork_rng(devices):
+                report = doubled(callback, steps, second=False)
+                executor(guider, sigmas, dict(extra_args), report, noise.clone(), latent_image, None, *args, **kw)
+            run.surroundings.replay()
+            callback = doubled(callback, steps, second=True)
         return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *args, **kw)
     finally:
         options.pop(_RUN, None)
@@ -90,8 +100,7 @@ def wrap_conditionings(
 ) -> Any:
     """CALC_COND_BATCH: note which conditioning is the unconditional side, for the model calls that follow.
 
-    Where surroundings are held, conditionings are evaluated a second time without the reference: convolutions,
-    normalisation and attention carry a change beyond the target mask, however few queries read.
+    Where surroundings are held, the results are recorded in a first run without references and kept in the second.
     """
     options = model_options.get("transformer_options", {})
     run: Run | None = options.get(_RUN)
@@ -99,25 +108,19 @@ def wrap_conditionings(
         return executor(model, conds, x, timestep, model_options)
     call = describe(conds, run.guider.conds, run.height, run.width)
 
-    def evaluate(which: Any, call: Call) -> Any:
+    def evaluate(call: Call) -> Any:
         own = {**model_options, "transformer_options": {**options, _CALL: call}}
-        return executor(model, which, x, timestep, own)
+        return executor(model, conds, x, timestep, own)
 
-    read = evaluate(conds, call)
-    references = run.active(float(timestep[0]))
-    if run.held is None or not references:
-        return read
-    # A side that reads nothing needs no second evaluation: its result is the plain one already.
-    sides = [
-        None if off and all(reference.fidelity >= 1.0 for reference in references) else entries
-        for entries, off in zip(conds, call.unconditional, strict=True)
-    ]
-    plain = evaluate(sides, replace(call, reads=False))
-    held = run.held.to(x)
-    return [
-        result if side is None else torch.lerp(without, result, held)
-        for result, without, side in zip(read, plain, sides, strict=True)
-    ]
+    plain = replace(call, reads=False)
+    surroundings = run.surroundings
+    if surroundings is None:
+        return evaluate(call)
+    if surroundings.recording:
+        results = evaluate(plain)
+        surroundings.record(timestep, results)
+        return results
+    return surroundings.keep(timestep, evaluate(call), lambda: evaluate(plain))
 
 
 def wrap_model(

@@ -14,7 +14,15 @@ from .algorithms.reference_layers import CONTROL_MODES
 from .algorithms.reference_noise import NOISE_MODES
 from .algorithms.reference_resize import CROP_RULES, RESIZE_MODES, check_size, fit_reference
 from .reference_adapter import attach
-from .reference_config import CONTEXTS, MODES, build_references, check_reference_mask, layout_of, parse_weights
+from .reference_config import (
+    CONTEXTS,
+    DEFAULT_ROWS_AHEAD,
+    MODES,
+    build_references,
+    check_reference_mask,
+    layout_of,
+    parse_weights,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -273,7 +281,7 @@ class DefectForgeReferenceCache(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "rows_ahead",
-                    default=4,
+                    default=DEFAULT_ROWS_AHEAD,
                     min=1,
                     max=64,
                     tooltip="Rows that one reference pass may compute, later steps included. More is faster on a "

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import bisect
 import logging
-import math
 from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
 
-from . import host
 from .algorithms.adain import resize_mask
 from .algorithms.reference_bank import Bank, Same
 from .algorithms.reference_layers import is_active, step_of
-from .algorithms.reference_noise import NOISE_MODES, reference_noise
 from .reference_config import LATENT_CHANNELS, Reference, ReferenceConfig
-from .reference_patches import Plan, Reader, Written, reading_options, writing_options
-from .reference_rows import Area, Call, Context, Job, concat_row, edits, equal_runs, first_rows, shared_context
+from .reference_hold import Surroundings
+from .reference_patches import Plan, Reader, reading_options
+from .reference_rows import Area, Call, Context, Job, edits, equal_runs, shared_context
+from .reference_write import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -60,15 +58,14 @@ class Run:
                     f"give one mask for all, or {self.batch}"
                 )
         targets = [reference.target for reference in self.references if reference.target is not None]
-        self.held: torch.Tensor | None = None
-        """``[1 or batch, 1, h, w]``: 1 where references act, 0 where the plain result is kept; None: no holding."""
+        self.surroundings: Surroundings | None = None
         if config.hold and not inpaints and targets and len(targets) == len(self.references):
             masks = [resize_mask(target, self.height, self.width) for target in targets]
             count = max(mask.shape[0] for mask in masks)
             joined = torch.stack([mask.expand(count, -1, -1) for mask in masks]).amax(dim=0)
-            self.held = joined.unsqueeze(1)
+            self.surroundings = Surroundings(joined.unsqueeze(1))
         self.sampling = guider.model_patcher.get_model_object("model_sampling")
-        self._log_sigmas = [math.log(max(float(value), 1e-20)) for value in self.sampling.sigmas.tolist()]
+        self._writer = Writer(config, guider.model_patcher, self.schedule, self.active, self.warn_once)
         self._banks: dict[Hashable, Bank] = {}
         self._banks_sigma: float | None = None
         self._targets: dict[Hashable, torch.Tensor] = {}
@@ -145,7 +142,7 @@ class Run:
                 else:
                     self._banks[key] = bank.to(x.device)
         if jobs:
-            self._write(executor, list(jobs.values()), x, c_concat, options, kwargs)
+            self._banks |= self._writer.write(executor, list(jobs.values()), x, c_concat, options, kwargs)
         plan = Plan(rows=x.shape[0], height=int(x.shape[2]), width=int(x.shape[3]), warn=self.warn_once)
         for rows, unconditional, context, area in readers:
             first = rows.start % per_chunk
@@ -212,95 +209,3 @@ class Run:
                 mask = mask[first : first + rows]
             self._targets[key] = mask.to(x.device)
         return self._targets[key]
-
-    # Writing -------------------------------------------------------------------------------------------------------
-
-    def _level(self, sigma: float) -> int:
-        """Index of a noise level in the model's table."""
-        value = math.log(max(sigma, 1e-20))
-        place = bisect.bisect_left(self._log_sigmas, value)
-        around = [i for i in (place - 1, place) if 0 <= i < len(self._log_sigmas)]
-        return min(around, key=lambda i: abs(self._log_sigmas[i] - value))
-
-    def _with_later_steps(self, jobs: list[Job]) -> list[Job]:
-        """Add the same references and contexts at the next steps, as far as one pass and the cache have room."""
-        limit = max(self.config.ahead, len(jobs))
-        hooked = bool(getattr(self.guider.model_patcher, "current_hooks", None))
-        sigma = jobs[0].sigma
-        # Hooked weights may change from step to step; between two steps of the schedule nothing is known of the next.
-        if hooked or sigma not in self.schedule or self.config.cache.limit <= 0:
-            return jobs
-        more = list(jobs)
-        for later in self.schedule[self.schedule.index(sigma) + 1 : -1]:
-            acting = {id(reference) for reference in self.active(later)}
-            step = [Job(j.reference, later, j.context, _at(j.key, later)) for j in jobs if id(j.reference) in acting]
-            step = [job for job in step if job.key not in self.config.cache]
-            if len(more) + len(step) > limit:
-                break
-            more += step
-        return more
-
-    def _write(
-        self,
-        executor: Any,
-        jobs: list[Job],
-        x: torch.Tensor,
-        c_concat: torch.Tensor | None,
-        options: dict[str, Any],
-        kwargs: dict[str, Any],
-    ) -> None:
-        host.current().check_interrupt()
-        groups: dict[Hashable, list[Job]] = {}
-        for job in self._with_later_steps(jobs):
-            shape = None if job.context.context is None else tuple(job.context.context.shape)
-            groups.setdefault((tuple(job.reference.latent.shape), shape), []).append(job)
-        for group in groups.values():
-            for job, bank in zip(group, self._write_rows(executor, group, x, c_concat, options, kwargs), strict=True):
-                self.config.cache.put(job.key, bank)
-                if job.sigma == self._banks_sigma:
-                    self._banks[job.key] = bank
-
-    def _write_rows(
-        self,
-        executor: Any,
-        jobs: list[Job],
-        x: torch.Tensor,
-        c_concat: torch.Tensor | None,
-        options: dict[str, Any],
-        kwargs: dict[str, Any],
-    ) -> list[Bank]:
-        """Run the network once on the noised references, one row a job, and take the features on the way."""
-        sigmas = torch.tensor([job.sigma for job in jobs], device=x.device, dtype=x.dtype)
-        rows = []
-        for job in jobs:
-            reference = job.reference
-            level = self._level(job.sigma) if reference.noise_mode == NOISE_MODES[0] else -1
-            noise = reference_noise(reference.latent.shape, reference.seed, level, reference.ordinal)
-            at = torch.tensor([job.sigma], dtype=torch.float32)
-            rows.append(self.sampling.noise_scaling(at, noise, reference.latent))
-        noised = torch.cat(rows).to(x)
-        concat = None
-        if c_concat is not None:
-            concat = torch.cat([concat_row(job, c_concat) for job in jobs]).to(c_concat)
-        contexts = [job.context.context for job in jobs]
-        context = None if contexts[0] is None else torch.cat([part for part in contexts if part is not None])
-        extra = {name: first_rows(value, x.shape[0], len(jobs)) for name, value in kwargs.items()}
-        vectors = [job.context.vector for job in jobs if job.context.vector is not None]
-        if vectors:
-            extra["y"] = torch.cat(vectors)
-        written = Written(jobs=[job.reference for job in jobs], height=noised.shape[2], width=noised.shape[3])
-        written.warn = self.warn_once
-        own = writing_options(options, written, [job.context.index for job in jobs], sigmas)
-        try:
-            executor(noised, sigmas, concat, context, None, own, **extra)
-        except Written.Complete as stop:
-            # The features are all there: the rest of the network need not run.
-            if stop.written is not written:
-                raise
-        return written.banks()
-
-
-def _at(key: Hashable, sigma: float) -> Hashable:
-    """A bank's key at another noise level."""
-    assert isinstance(key, tuple)
-    return (*key[:2], sigma, *key[3:])

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from .commands.request import Request, with_plan_file
 from .reporter import make_reporter
-from .request import Request, with_plan_file
 from .version import version
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -63,8 +63,8 @@ def run(
 
     WORKFLOW is a file saved in ComfyUI's window or exported for its API, or the name of one that comes along.
     """
-    from .run import run as run_request
-    from .worker import Timing
+    from .commands.run import run as run_request
+    from .servers.worker import Timing
 
     request = Request(set=set_, type=type_, **options)
     if plan is not None:
@@ -79,7 +79,7 @@ def run(
 @graph_options
 def check(workflow: str, as_json: bool, set_: tuple[str, ...], **options: Any) -> int:
     """Say everything that would fail with WORKFLOW on a server, all at once. Nothing is queued."""
-    from .check import check as check_request
+    from .commands.check import check as check_request
 
     reporter = make_reporter(as_json)
     request = Request(workflow=workflow, set=set_, **options)
@@ -98,7 +98,7 @@ def rerun(manifest: str, as_json: bool, **options: Any) -> int:
 
     Says for each whether the pixels are the same.
     """
-    from .rerun import rerun as rerun_records
+    from .commands.rerun import rerun as rerun_records
 
     reporter = make_reporter(as_json)
     return guarded(reporter, lambda: rerun_records(manifest, reporter, **options))
@@ -112,7 +112,7 @@ def rerun(manifest: str, as_json: bool, **options: Any) -> int:
 @click.option("--device", help="cpu, cuda, cuda:1 ...; the best one by default.")
 def serve(port: int, listen: str, models: Path | None, data: tuple[Path, ...], device: str | None) -> int:
     """Run the embedded server by itself until Ctrl-C."""
-    from .serve import serve as serve_forever
+    from .commands.serve import serve as serve_forever
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: serve_forever(reporter, port, listen, models, data, device))
@@ -123,7 +123,7 @@ def serve(port: int, listen: str, models: Path | None, data: tuple[Path, ...], d
 @click.option("--model", help="Checkpoint; by default the miniature.")
 def demo(out: Path, model: str | None) -> int:
     """The main job on generated nuts: dataset, server, run, contact sheet. Needs nothing but this program."""
-    from .demo import demo as show
+    from .commands.demo import demo as show
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: show(reporter, out, model))
@@ -145,7 +145,7 @@ MODELS = click.option("--models", "folder", type=FOLDER, help="Models folder, if
 @click.option("--json", "as_json", is_flag=True, help="The table as JSON.")
 def list_models(folder: Path | None = None, as_json: bool = False) -> int:
     """Every model: file, folder, address, hash, working size."""
-    from .models_command import list_all
+    from .commands.models_command import list_all
 
     return list_all(folder, as_json)
 
@@ -155,7 +155,7 @@ def list_models(folder: Path | None = None, as_json: bool = False) -> int:
 @MODELS
 def verify(names: tuple[str, ...], folder: Path | None) -> int:
     """Check the files that are there against their hashes."""
-    from .models_command import verify_all
+    from .commands.models_command import verify_all
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: verify_all(names, folder, reporter))
@@ -166,7 +166,7 @@ def verify(names: tuple[str, ...], folder: Path | None) -> int:
 @MODELS
 def fetch(name: str, folder: Path | None) -> int:
     """Write (our own models) or download (all others) the file of model NAME."""
-    from .models_command import fetch_one
+    from .commands.models_command import fetch_one
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: fetch_one(name, folder, reporter))
@@ -177,7 +177,7 @@ def fetch(name: str, folder: Path | None) -> int:
 def workflows(context: click.Context) -> None:
     """The workflows that come along."""
     if context.invoked_subcommand is None:
-        from .workflows_command import list_workflows
+        from .commands.workflows_command import list_workflows
 
         list_workflows(make_reporter(False))
 
@@ -187,7 +187,7 @@ def workflows(context: click.Context) -> None:
 @click.option("--check", "check_only", is_flag=True, help="Write nothing; exit code 2 if one is not up to date.")
 def export(server: tuple[str, ...], check_only: bool) -> int:
     """Make the queue forms (workflows/api) from the window forms (workflows)."""
-    from .workflows_command import export_workflows
+    from .commands.workflows_command import export_workflows
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: export_workflows(server, check_only, reporter))

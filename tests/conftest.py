@@ -25,7 +25,7 @@ if "defectforge" not in sys.modules:
     sys.modules["defectforge"] = _module
     _spec.loader.exec_module(_module)
 
-from defectforge.runner.embedded import standin  # noqa: E402
+from defectforge.runner.embedded.api import standin  # noqa: E402
 
 # The nodes import `comfy_api`; where no ComfyUI is importable its stand-in takes the place.
 standin.install()

@@ -21,7 +21,7 @@ if not __package__:
     sys.modules["defectforge"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["defectforge"])
 
-from defectforge.runner.embedded.app import leave, main
+from defectforge.runner.embedded.protocol.app import leave, main
 
 if __name__ == "__main__":
     leave(main())

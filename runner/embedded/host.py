@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...nodes.host import Progress, environment_roots
-from . import folders, running
+from . import folders
+from .execution import running
 
 if TYPE_CHECKING:
     import torch

@@ -1,11 +1,11 @@
 """What reference-only costs over plain sampling, on random weights of SD 1.5's size.
 
-    python tests/benchmarks/bench_reference.py [--batch 4] [--size 256] [--rounds 5] [--dtype float32]
+    python tests/benchmarks/bench_reference.py [--batch 4] [--size 256] [--rounds 5] [--steps 4]
 
-One sampling step is the unit. Plain and referenced steps alternate, each referenced one is divided by the mean of the
-plain ones before and after it, and the median over the rounds is printed: other load on the machine moves both. On a
-CPU that has other work to do, read the ratio of processor times, which waiting does not lengthen. On a CUDA device the
-peak memory is printed too.
+A run of a few sampling steps is the unit. Plain and referenced runs alternate, each referenced one is divided by the
+mean of the plain ones before and after it, and the median over the rounds is printed: other load on the machine moves
+both. On a CPU that has other work to do, read the ratio of processor times, which waiting does not lengthen. On a CUDA
+device the peak memory is printed too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from defectforge.nodes.reference_adapter import attach
 from defectforge.nodes.reference_config import build_references
 from reference_harness import Embedded
 
-SIGMAS = (3.0, 2.0)
+#: The schedule that a run takes its first `--steps` steps of.
+SIGMAS = (9.0, 6.0, 4.0, 3.0, 2.0, 1.5, 1.0, 0.7, 0.4)
 
 #: name -> settings, whether features are already there, and the target ratio (None: for information).
 VARIANTS: dict[str, tuple[dict[str, Any], bool, float | None]] = {
@@ -43,12 +44,12 @@ VARIANTS: dict[str, tuple[dict[str, Any], bool, float | None]] = {
 
 def build(dtype: torch.dtype, device: torch.device) -> Any:
     """A MODEL of SD 1.5's size with random weights."""
-    from defectforge.runner.embedded.diffusion import DiffusionModel
-    from defectforge.runner.embedded.layout import UNetLayout
-    from defectforge.runner.embedded.model import EmbeddedModel
-    from defectforge.runner.embedded.model_sampling import ModelSampling
-    from defectforge.runner.embedded.random_tensors import unet_shapes
-    from defectforge.runner.embedded.unet import LatentUNet
+    from defectforge.runner.embedded.engine.diffusion import DiffusionModel
+    from defectforge.runner.embedded.engine.layout import UNetLayout
+    from defectforge.runner.embedded.engine.model import EmbeddedModel
+    from defectforge.runner.embedded.engine.model_sampling import ModelSampling
+    from defectforge.runner.embedded.engine.random_tensors import unet_shapes
+    from defectforge.runner.embedded.engine.unet import LatentUNet
 
     layout = UNetLayout()
     weights = {}
@@ -73,10 +74,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=256, help="pixels")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=4, choices=range(1, len(SIGMAS)), help="of one run")
     parser.add_argument("--dtype", default="float32", choices=["float32", "float16", "bfloat16"])
     parser.add_argument("--mode", default="reference_adain+attn")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--group", type=int, default=1, help="referenced steps between two plain ones")
+    parser.add_argument("--group", type=int, default=1, help="referenced runs between two plain ones")
     parser.add_argument("--only", default="", help="part of the names of the variants to measure")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
@@ -90,16 +92,18 @@ def main() -> None:
     name = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.processor() or 'CPU'}"
     print(
         f"{name}, {given.threads} threads, {given.dtype}, torch {torch.__version__}; batch {given.batch}, "
-        f"{given.size} px, {given.mode}, one step of two sides of guidance",
+        f"{given.size} px, {given.mode}, runs of {given.steps} steps with two sides of guidance",
         flush=True,
     )
 
-    def step(patched: Any, noise_mask: torch.Tensor | None = None) -> tuple[float, float]:
+    sigmas = torch.tensor(SIGMAS[: given.steps + 1])
+
+    def run(patched: Any, noise_mask: torch.Tensor | None = None) -> tuple[float, float]:
         guider = harness.guider(patched, prompts, 7.5)
         if device.type == "cuda":
             torch.cuda.synchronize()
         wall, processor = time.perf_counter(), time.process_time()
-        guider.sample(noise, torch.zeros_like(noise), harness.euler(), torch.tensor(SIGMAS), noise_mask, None, True, 1)
+        guider.sample(noise, torch.zeros_like(noise), harness.sampler(), sigmas, noise_mask, None, True, 1)
         if device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - wall, time.process_time() - processor
@@ -116,10 +120,10 @@ def main() -> None:
 
         def measure() -> tuple[float, float]:
             if cached and not len(cache):
-                step(patched, noise_mask)
+                run(patched, noise_mask)
             elif not cached:
                 cache.clear()
-            return step(patched, noise_mask)
+            return run(patched, noise_mask)
 
         return measure
 
@@ -127,8 +131,8 @@ def main() -> None:
     measures = {key: variant(settings, cached) for key, (settings, cached, _) in chosen.items()}
     ratios: dict[str, list[tuple[float, float]]] = {key: [] for key in chosen}
     peaks: dict[str, float] = {}
-    step(model)
-    before = step(model)
+    run(model)
+    before = run(model)
     plains = [before]
     for number in range(given.rounds):
         for group in (list(measures)[i : i + given.group] for i in range(0, len(measures), given.group)):
@@ -139,14 +143,14 @@ def main() -> None:
                 taken[key] = measures[key]()
                 if device.type == "cuda":
                     peaks[key] = torch.cuda.max_memory_allocated() / 2**20
-            after = step(model)
+            after = run(model)
             plains.append(after)
             for key, (wall, processor) in taken.items():
                 ratios[key].append((2 * wall / (before[0] + after[0]), 2 * processor / (before[1] + after[1])))
                 print(f"round {number + 1}: {key}: {ratios[key][-1][0]:.3f}, {ratios[key][-1][1]:.3f}", flush=True)
             before = after
     walls, processors = (statistics.median(plain[i] for plain in plains) for i in (0, 1))
-    print(f"\nplain step: {walls:.2f} s, processor {processors:.2f} s")
+    print(f"\nplain run: {walls:.2f} s, processor {processors:.2f} s")
     print("| | ratio to plain (median) | lowest..highest | processor time | target |" + (" peak MB |" if peaks else ""))
     print("|---|---|---|---|---|" + ("---|" if peaks else ""))
     for key, (_, _, target) in chosen.items():

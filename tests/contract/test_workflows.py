@@ -11,10 +11,10 @@ from typing import Any
 
 import defectforge
 import pytest
-from defectforge.runner import models
-from defectforge.runner.export import api_path, exported
-from defectforge.runner.graph import SHIPPED, by_title, shipped_workflows
-from defectforge.runner.roles import find_roles
+from defectforge.runner.checkpoints import models
+from defectforge.runner.graphs.export import api_path, exported
+from defectforge.runner.graphs.graph import SHIPPED, by_title, shipped_workflows
+from defectforge.runner.graphs.roles import find_roles
 from PIL import Image
 
 NAMES = shipped_workflows()
@@ -36,7 +36,7 @@ Box = tuple[float, float, float, float]
 def object_info(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the embedded server answers at /object_info, without starting it."""
     from defectforge.runner.embedded import folders
-    from defectforge.runner.embedded.app import load_registry
+    from defectforge.runner.embedded.protocol.app import load_registry
 
     base = tmp_path_factory.mktemp("server")
     places = folders.Folders(**{kind: base / kind for kind in ("input", "output", "temp")}, models=[base / "models"])

@@ -18,8 +18,9 @@ spec.loader.exec_module(sys.modules["defectforge"])
 
 import torch  # noqa: E402
 from defectforge.nodes import host  # noqa: E402
-from defectforge.runner.embedded import app, memory  # noqa: E402
-from defectforge.runner.embedded.registry import NodeResult, core_node  # noqa: E402
+from defectforge.runner.embedded.execution import memory  # noqa: E402
+from defectforge.runner.embedded.execution.registry import NodeResult, core_node  # noqa: E402
+from defectforge.runner.embedded.protocol import app  # noqa: E402
 from PIL import Image  # noqa: E402
 
 runs: dict[str, int] = {}

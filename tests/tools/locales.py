@@ -61,7 +61,7 @@ def main() -> None:
     assert spec is not None and spec.loader is not None
     sys.modules["defectforge"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["defectforge"])
-    from defectforge.runner.embedded import standin
+    from defectforge.runner.embedded.api import standin
 
     standin.install()
     (LOCALES / "en").mkdir(parents=True, exist_ok=True)

@@ -82,6 +82,7 @@ class Setup:
         callback: Any = None,
         mask: torch.Tensor | None = None,
         latent: torch.Tensor | None = None,
+        sampler: str = "euler",
     ) -> torch.Tensor:
         """Latents in the model's units."""
         if conds is None:
@@ -90,7 +91,7 @@ class Setup:
         latent = torch.zeros_like(noise) if latent is None else latent
         guider = self.harness.guider(model, conds, cfg, cfg2)
         result: torch.Tensor = guider.sample(
-            noise.clone(), latent, self.harness.euler(), torch.tensor(sigmas), mask, callback, True, 1
+            noise.clone(), latent, self.harness.sampler(sampler), torch.tensor(sigmas), mask, callback, True, 1
         )
         return result * SCALE
 
@@ -564,14 +565,38 @@ def a_noise_mask_makes_holding_unnecessary(s: Setup) -> None:
     assert torch.equal(held, free)
 
 
-@case(mode=MODES)
-def changes_stay_inside_the_target_mask(s: Setup, mode: str) -> None:
+@case(mode=MODES, sampler=("euler", "euler_ancestral", "dpmpp_2m"))
+def changes_stay_inside_the_target_mask(s: Setup, mode: str, sampler: str) -> None:
     mask = _disc()
-    result = s.sample(s.attached(target=mask, masks=mask, mode=mode))
-    inside = torch.nn.functional.adaptive_avg_pool2d(mask[:, None], (SIDE, SIDE)) > 0
-    change = (result - s.plain).abs().mean(dim=1, keepdim=True)
-    within, beyond = (float(change[picked.expand_as(change)].mean()) for picked in (inside, ~inside))
-    assert beyond <= 0.05 * within, f"outside {beyond:.4f}, inside {within:.4f}: {beyond / within:.1%}"
+    result = s.sample(s.attached(target=mask, masks=mask, mode=mode), sampler=sampler)
+    plain = s.sample(s.base, sampler=sampler)
+    beyond = (torch.nn.functional.adaptive_avg_pool2d(mask[:, None], (SIDE, SIDE)) == 0).expand_as(result)
+    assert torch.equal(result[beyond], plain[beyond])
+    differs(result[~beyond], plain[~beyond])
+
+
+@case
+def holding_leaves_the_inside_as_it_reacts_to_a_held_outside(s: Setup) -> None:
+    """One step has nothing to react to: inside, holding gives what free reading gives."""
+    mask = _disc()
+    full = (torch.nn.functional.adaptive_avg_pool2d(mask[:, None], (SIDE, SIDE)) == 1).expand_as(s.noise)
+    held, free = (s.sample(s.attached(target=mask, hold=hold), sigmas=(3.0, 0.0)) for hold in (True, False))
+    same(held[full], free[full])
+
+
+@case
+def holding_reports_both_of_its_runs_as_one(s: Setup) -> None:
+    seen: list[tuple[int, int]] = []
+    s.sample(s.attached(target=_disc()), callback=lambda step, denoised, x, total: seen.append((step, total)))
+    steps = len(SIGMAS) - 1
+    assert seen == [(step, 2 * steps) for step in range(2 * steps)]
+
+
+@case
+def holding_leaves_the_global_random_state_alone(s: Setup) -> None:
+    before = torch.get_rng_state()
+    s.sample(s.attached(target=_disc()))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @case
@@ -582,7 +607,8 @@ def each_picture_may_have_its_own_target(s: Setup) -> None:
     together = s.sample(s.attached(target=masks))
     for row in range(2):
         alone = s.sample(s.attached(target=masks[row : row + 1]), noise=s.noise[row : row + 1])
-        same(together[row : row + 1], alone)
+        # Statistics over a few cells amplify the rounding of another batch size, as noise that differs by 3e-7 does.
+        same(together[row : row + 1], alone, PARITY)
 
 
 @case

@@ -56,8 +56,8 @@ class Harness(Protocol):
     def guider(self, model: Any, conds: dict[str, list[Any]], cfg: float, cfg2: float = 1.0) -> Any:
         """CFG for positive and negative, DualCFG where `middle` is among the conditionings."""
 
-    def euler(self) -> Any:
-        """The euler SAMPLER."""
+    def sampler(self, name: str = "euler") -> Any:
+        """A SAMPLER by its name."""
 
     def with_lora(self, model: Any) -> Any:
         """A clone with one weight changed."""
@@ -75,12 +75,12 @@ class Embedded:
         host.install(EmbeddedHost(version="test", device="cpu"))
 
     def model(self, in_channels: int = 4) -> tuple[Any, dict[str, torch.Tensor]]:
-        from defectforge.runner.embedded.diffusion import DiffusionModel
-        from defectforge.runner.embedded.layout import UNetLayout
-        from defectforge.runner.embedded.model import EmbeddedModel
-        from defectforge.runner.embedded.model_sampling import ModelSampling
-        from defectforge.runner.embedded.random_tensors import unet_shapes
-        from defectforge.runner.embedded.unet import LatentUNet
+        from defectforge.runner.embedded.engine.diffusion import DiffusionModel
+        from defectforge.runner.embedded.engine.layout import UNetLayout
+        from defectforge.runner.embedded.engine.model import EmbeddedModel
+        from defectforge.runner.embedded.engine.model_sampling import ModelSampling
+        from defectforge.runner.embedded.engine.random_tensors import unet_shapes
+        from defectforge.runner.embedded.engine.unet import LatentUNet
 
         layout = UNetLayout(in_channels=in_channels, model_channels=CHANNELS, context_dim=CONTEXT)
         weights = draw({shape.name: tuple(shape.shape) for shape in unet_shapes(layout)})
@@ -89,7 +89,7 @@ class Embedded:
         return model, {name: value.clone() for name, value in weights.items()}
 
     def guider(self, model: Any, conds: dict[str, list[Any]], cfg: float, cfg2: float = 1.0) -> Any:
-        from defectforge.runner.embedded.guiders import CFGGuider, DualCFGGuider
+        from defectforge.runner.embedded.engine.guiders import CFGGuider, DualCFGGuider
 
         if "middle" in conds:
             dual = DualCFGGuider(model)
@@ -101,10 +101,10 @@ class Embedded:
         guider.set_cfg(cfg)
         return guider
 
-    def euler(self) -> Any:
-        from defectforge.runner.embedded.guiders import Sampler
+    def sampler(self, name: str = "euler") -> Any:
+        from defectforge.runner.embedded.engine.guiders import Sampler
 
-        return Sampler.named("euler")
+        return Sampler.named(name)
 
     def with_lora(self, model: Any) -> Any:
         clone = model.clone()
@@ -169,10 +169,10 @@ class ComfyUI:
         guider.set_cfg(cfg)
         return guider
 
-    def euler(self) -> Any:
+    def sampler(self, name: str = "euler") -> Any:
         import comfy.samplers
 
-        return comfy.samplers.sampler_object("euler")
+        return comfy.samplers.sampler_object(name)
 
     def with_lora(self, model: Any) -> Any:
         clone = model.clone()

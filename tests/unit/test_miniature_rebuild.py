@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from defectforge.runner import miniature, random_text_encoder, safetensors_file
+from defectforge.runner.checkpoints import miniature, random_text_encoder, safetensors_file
 from defectforge.runner.errors import RequestError
 from safetensors.numpy import load_file
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from defectforge.runner.embedded import standin
+from defectforge.runner.embedded.api import standin
 
 standin.install()
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
@@ -64,7 +64,7 @@ def sample(harness: Embedded, model: Any) -> torch.Tensor:
     guider = harness.guider(model, {"positive": prompts[0], "negative": prompts[1]}, 5.0)
     noise = torch.randn(1, 4, 8, 8, generator=generator)
     result: torch.Tensor = guider.sample(
-        noise, torch.zeros_like(noise), harness.euler(), torch.tensor([5.0, 1.0, 0.0]), None, None, True, 1
+        noise, torch.zeros_like(noise), harness.sampler(), torch.tensor([5.0, 1.0, 0.0]), None, None, True, 1
     )
     return result
 

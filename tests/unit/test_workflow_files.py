@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectforge.runner.convert import queue_form
 from defectforge.runner.errors import RequestError
-from defectforge.runner.graph import Workflow, load, parse
-from defectforge.runner.schema import validate
+from defectforge.runner.graphs.convert import queue_form
+from defectforge.runner.graphs.graph import Workflow, load, parse
+from defectforge.runner.graphs.schema import validate
 
 IMAGE = ["IMAGE", {}]
 OBJECT_INFO: dict[str, Any] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from ..registry import CORE_NODES, CoreNode
+from ..execution.registry import CORE_NODES, CoreNode
 
 
 def load() -> dict[str, CoreNode]:

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch.nn.functional import interpolate
 
-from ..clip import Clip
-from ..clip_vision import ClipVision, ClipVisionOutput
-from ..registry import core_node
-from ..state_dicts import UnsupportedModelError
-from ..tensors import cropped_to_multiple
-from ..vae import Vae
+from ..engine.clip import Clip
+from ..engine.clip_vision import ClipVision, ClipVisionOutput
+from ..engine.state_dicts import UnsupportedModelError
+from ..engine.tensors import cropped_to_multiple
+from ..engine.vae import Vae
+from ..execution.registry import core_node
 from .resize import MAX_RESOLUTION
 
 Conditioning = list[list[Any]]

@@ -17,9 +17,9 @@ from PIL import Image, ImageFile, ImageOps, ImageSequence, UnidentifiedImageErro
 from torch import Tensor
 
 from .. import folders
-from ..images_out import save_images
-from ..paths import annotated, inside
-from ..registry import NodeResult, core_node
+from ..execution.registry import NodeResult, core_node
+from ..protocol.images_out import save_images
+from ..protocol.paths import annotated, inside
 from .composite import composite
 from .resize import CROP_METHODS, IMAGE_METHODS, MAX_RESOLUTION, resized
 

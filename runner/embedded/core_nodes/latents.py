@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch.nn.functional import conv2d
 
-from ..registry import core_node
-from ..tensors import cropped_to_multiple
-from ..vae import Vae
+from ..engine.tensors import cropped_to_multiple
+from ..engine.vae import Vae
+from ..execution.registry import core_node
 from .composite import composite
 from .conditioning import hole_greyed, mask_at
 from .resize import CROP_METHODS, MAX_RESOLUTION, repeat_to_batch, resized

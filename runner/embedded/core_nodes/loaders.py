@@ -12,15 +12,15 @@ import torch
 
 from ....nodes import host
 from .. import folders
-from ..checkpoint import Checkpoint, load_checkpoint
-from ..clip import Clip
-from ..clip_vision import ClipVision, clip_vision_from_state_dict
-from ..lora import apply_lora
-from ..memory import collect
-from ..model import EmbeddedModel
-from ..registry import core_node
-from ..state_dicts import UnsupportedModelError, read_state_dict
-from ..vae import Vae, vae_from_state_dict
+from ..engine.checkpoint import Checkpoint, load_checkpoint
+from ..engine.clip import Clip
+from ..engine.clip_vision import ClipVision, clip_vision_from_state_dict
+from ..engine.lora import apply_lora
+from ..engine.model import EmbeddedModel
+from ..engine.state_dicts import UnsupportedModelError, read_state_dict
+from ..engine.vae import Vae, vae_from_state_dict
+from ..execution.memory import collect
+from ..execution.registry import core_node
 
 STRENGTH = {"default": 1.0, "min": -100.0, "max": 100.0, "step": 0.01}
 

@@ -10,7 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ..registry import NodeResult, core_node
+from ..execution.registry import NodeResult, core_node
 from .images import SAVED, SIZE, save_preview
 from .resize import MAX_RESOLUTION
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from ..registry import core_node
+from ..execution.registry import core_node
 
 NUMBER = {"min": -sys.maxsize, "max": sys.maxsize}
 

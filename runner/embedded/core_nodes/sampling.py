@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from ..differential import differential_mask
-from ..guiders import BasicGuider, CFGGuider, DualCFGGuider, Sampler
-from ..model import EmbeddedModel
-from ..registry import core_node
-from ..samplers import SAMPLERS
-from ..sampling import ComfyNoise, EmptyNoise, Latent, ksampler, sample_with
-from ..schedules import SCHEDULES, partial_schedule
+from ..engine.differential import differential_mask
+from ..engine.guiders import BasicGuider, CFGGuider, DualCFGGuider, Sampler
+from ..engine.model import EmbeddedModel
+from ..engine.samplers import SAMPLERS
+from ..engine.sampling import ComfyNoise, EmptyNoise, Latent, ksampler, sample_with
+from ..engine.schedules import SCHEDULES, partial_schedule
+from ..execution.registry import core_node
 
 SAMPLER_NAMES, SCHEDULER_NAMES = list(SAMPLERS), list(SCHEDULES)
 SEED = {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True}

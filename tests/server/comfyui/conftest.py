@@ -95,7 +95,13 @@ def checkpoints(request: pytest.FixtureRequest) -> Path:
         path = folder / f"{name}.safetensors"
         if not path.is_file():
             part = path.with_name("part-" + path.name)
-            command = [sys.executable, "-m", "defectforge.runner.embedded.random_checkpoint", str(part), *options]
+            command = [
+                sys.executable,
+                "-m",
+                "defectforge.runner.embedded.engine.random_checkpoint",
+                str(part),
+                *options,
+            ]
             subprocess.run(command, check=True, cwd=ROOT)
             part.rename(path)
     captioner = models / "caption" / "blip-image-captioning-base"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from defectforge.nodes.extension import DefectForgeExtension
-from defectforge.runner.graph import SHIPPED, shipped_workflows
+from defectforge.runner.graphs.graph import SHIPPED, shipped_workflows
 
 pytestmark = pytest.mark.comfyui
 

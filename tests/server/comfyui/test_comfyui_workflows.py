@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from defectforge.runner.export import api_path
-from defectforge.runner.graph import shipped_workflows
+from defectforge.runner.graphs.export import api_path
+from defectforge.runner.graphs.graph import shipped_workflows
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 

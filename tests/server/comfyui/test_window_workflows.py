@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectforge.runner.graph import SHIPPED, shipped_workflows
+from defectforge.runner.graphs.graph import SHIPPED, shipped_workflows
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.browser, pytest.mark.slow]
 

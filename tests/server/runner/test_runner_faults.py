@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from defectforge.runner.commands.request import Request
+from defectforge.runner.commands.run import run
 from defectforge.runner.errors import NO_SERVER, OK, SOME_JOBS_FAILED
-from defectforge.runner.request import Request
-from defectforge.runner.run import run
-from defectforge.runner.worker import Timing
+from defectforge.runner.servers.worker import Timing
 
 FAST = Timing(reconcile=0.3, status_echo=0.2, stall=30.0, give_up=5.0, wind_down=0.5)
 Start = Callable[..., Any]

@@ -67,8 +67,10 @@ def weighted(kind: str | None, zoomed: bool) -> list[tuple[str, float]]:
         close = DEFECTIVE_CLOSE[kind]
     if not zoomed:
         return plain
-    # Most zooms are told apart, so that the plain prompts mean whole nuts most of the time.
-    return [*((text, 0.25 * p) for text, p in plain), *((text, 0.75 / len(close)) for text in close)]
+    # Most zooms are told apart, so that the plain prompts mean whole nuts most of the time. Defects are often put into
+    # zoomed crops with a plain prompt, sound nuts hardly ever.
+    share = 0.1 if kind is None else 0.25
+    return [*((text, share * p) for text, p in plain), *((text, (1 - share) / len(close)) for text in close)]
 
 
 def everything() -> list[str]:

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from captions import P1
 from classifier import HoleClassifier, shrunk, trained_classifier
 from defectforge.nodes.algorithms import crops, fills, holes, masks
-from defectforge.runner import miniature
-from defectforge.runner.embedded.checkpoint import Checkpoint, load_checkpoint
-from defectforge.runner.embedded.sampling import ksampler
+from defectforge.runner.checkpoints import miniature
+from defectforge.runner.embedded.engine.checkpoint import Checkpoint, load_checkpoint
+from defectforge.runner.embedded.engine.sampling import ksampler
 from defectforge.runner.nuts import View, draw_defect, draw_nut
 from defectforge.runner.nuts.photo import Nut
 from defectforge.runner.nuts.shape import look

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from defectforge.runner import miniature, safetensors_file
-from defectforge.runner.embedded.layout import UNetLayout
+from defectforge.runner.checkpoints import miniature, safetensors_file
+from defectforge.runner.embedded.engine.layout import UNetLayout
 from trained import TrainedVae
 
 LAYOUT = UNetLayout(channel_mult=(1,), num_res_blocks=(1,), transformer_depth=(1,))

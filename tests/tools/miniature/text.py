@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from defectforge.runner import random_text_encoder
-from defectforge.runner.embedded.vocabulary import padded_ids
+from defectforge.runner.checkpoints import random_text_encoder
+from defectforge.runner.embedded.engine.vocabulary import padded_ids
 from transformers import CLIPTextConfig, CLIPTextModel
 
 
 def text_encoder() -> CLIPTextModel:
-    """CLIP-L's text model with the weights of ``runner/random_text_encoder.py``."""
+    """CLIP-L's text model with the weights of ``runner/checkpoints/random_text_encoder.py``."""
     model = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=49408,

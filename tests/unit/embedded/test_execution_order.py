@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 
 import pytest
-from defectforge.runner.embedded import cache
-from defectforge.runner.embedded.links import find_cycle, is_link, upstream
-from defectforge.runner.embedded.origin import foreign_origin, is_loopback
-from defectforge.runner.embedded.paths import annotated, inside
-from defectforge.runner.embedded.prompt_queue import PromptQueue
-from defectforge.runner.embedded.registry import CoreNode, NodeResult, Registry
-from defectforge.runner.embedded.schedule import Schedule
-from defectforge.runner.embedded.validation import validate_prompt
-from defectforge.runner.embedded.values import converted, matches
+from defectforge.runner.embedded.execution import cache
+from defectforge.runner.embedded.execution.prompt_queue import PromptQueue
+from defectforge.runner.embedded.execution.registry import CoreNode, NodeResult, Registry
+from defectforge.runner.embedded.execution.schedule import Schedule
+from defectforge.runner.embedded.protocol.links import find_cycle, is_link, upstream
+from defectforge.runner.embedded.protocol.origin import foreign_origin, is_loopback
+from defectforge.runner.embedded.protocol.paths import annotated, inside
+from defectforge.runner.embedded.protocol.validation import validate_prompt
+from defectforge.runner.embedded.protocol.values import converted, matches
 
 
 def core(node_id, inputs=None, **more):

@@ -8,8 +8,8 @@ import sys
 import pytest
 import torch
 from defectforge.nodes import host
-from defectforge.runner.embedded import standin, standin_io, standin_ui
-from defectforge.runner.embedded.registry import PackNode, Registry
+from defectforge.runner.embedded.api import standin, standin_io, standin_ui
+from defectforge.runner.embedded.execution.registry import PackNode, Registry
 
 io = standin_io
 
@@ -207,7 +207,7 @@ def run_alone(code, path=""):
 
 
 INSTALL = (
-    "from defectforge.runner.embedded import standin\n"
+    "from defectforge.runner.embedded.api import standin\n"
     "print(standin.install(), standin.install())\n"
     "from comfy_api.latest import ComfyExtension, io, ui\n"
     "import comfy_api\n"
@@ -216,7 +216,7 @@ INSTALL = (
 
 
 def test_it_is_installed_where_comfyui_is_absent():
-    assert run_alone(INSTALL).split() == ["True", "True", "defectforge.runner.embedded.standin_io"]
+    assert run_alone(INSTALL).split() == ["True", "True", "defectforge.runner.embedded.api.standin_io"]
 
 
 def test_the_real_api_is_never_replaced(tmp_path):

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from defectforge.runner.embedded.checkpoint import Checkpoint
-from defectforge.runner.embedded.lora import apply_lora
-from defectforge.runner.embedded.model import EmbeddedModel, applied_weights
-from defectforge.runner.embedded.state_dicts import UnsupportedModelError
+from defectforge.runner.embedded.engine.checkpoint import Checkpoint
+from defectforge.runner.embedded.engine.lora import apply_lora
+from defectforge.runner.embedded.engine.model import EmbeddedModel, applied_weights
+from defectforge.runner.embedded.engine.state_dicts import UnsupportedModelError
 from safetensors.torch import save_file
 
 UNET_WEIGHT = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0.weight"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 from defectforge.runner.embedded import core_nodes, folders
-from defectforge.runner.embedded.checkpoint import Checkpoint
-from defectforge.runner.embedded.state_dicts import UnsupportedModelError
+from defectforge.runner.embedded.engine.checkpoint import Checkpoint
+from defectforge.runner.embedded.engine.state_dicts import UnsupportedModelError
 from safetensors.torch import save_file
 
 from .conftest import RecordingHost

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from defectforge.runner.embedded.model_sampling import ModelSampling
-from defectforge.runner.embedded.samplers import SAMPLERS, ancestral_split, seeded_noise
-from defectforge.runner.embedded.schedules import schedule
+from defectforge.runner.embedded.engine.model_sampling import ModelSampling
+from defectforge.runner.embedded.engine.samplers import SAMPLERS, ancestral_split, seeded_noise
+from defectforge.runner.embedded.engine.schedules import schedule
 
 MEAN, SPREAD = 2.0, 0.5
 

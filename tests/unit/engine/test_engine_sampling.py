@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from defectforge.runner.embedded.checkpoint import Checkpoint
-from defectforge.runner.embedded.conditions import converted, processed
-from defectforge.runner.embedded.differential import differential_mask
-from defectforge.runner.embedded.guiders import BasicGuider, CFGGuider, DualCFGGuider, Sampler, cfg_function
-from defectforge.runner.embedded.model import EmbeddedModel
-from defectforge.runner.embedded.samplers import SAMPLERS
-from defectforge.runner.embedded.sampling import (
+from defectforge.runner.embedded.engine.checkpoint import Checkpoint
+from defectforge.runner.embedded.engine.conditions import converted, processed
+from defectforge.runner.embedded.engine.differential import differential_mask
+from defectforge.runner.embedded.engine.guiders import BasicGuider, CFGGuider, DualCFGGuider, Sampler, cfg_function
+from defectforge.runner.embedded.engine.model import EmbeddedModel
+from defectforge.runner.embedded.engine.samplers import SAMPLERS
+from defectforge.runner.embedded.engine.sampling import (
     ComfyNoise,
     EmptyNoise,
     ksampler,
@@ -21,7 +21,7 @@ from defectforge.runner.embedded.sampling import (
     sample_with,
     steps_of_run,
 )
-from defectforge.runner.embedded.schedules import schedule
+from defectforge.runner.embedded.engine.schedules import schedule
 
 from .conftest import RecordingHost
 

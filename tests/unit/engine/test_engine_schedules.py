@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from defectforge.runner.embedded.model_sampling import ModelSampling
-from defectforge.runner.embedded.schedules import SCHEDULES, partial_schedule, schedule
+from defectforge.runner.embedded.engine.model_sampling import ModelSampling
+from defectforge.runner.embedded.engine.schedules import SCHEDULES, partial_schedule, schedule
 
 SAMPLING = ModelSampling()
 

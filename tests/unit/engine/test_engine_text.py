@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from defectforge.runner.embedded.checkpoint import Checkpoint
-from defectforge.runner.embedded.clip import Clip
+from defectforge.runner.embedded.engine.checkpoint import Checkpoint
+from defectforge.runner.embedded.engine.clip import Clip
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from defectforge.runner.dataset import Category, categories, check_photos
+from defectforge.runner.datasets.dataset import Category, categories, check_photos
 from defectforge.runner.errors import RequestError
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectforge.runner import choose_model, hashes
-from defectforge.runner.choose_model import choose, missing_models, stand_ins
+from defectforge.runner.checkpoints import choose_model
+from defectforge.runner.checkpoints.choose_model import choose, missing_models, stand_ins
+from defectforge.runner.checkpoints.fetch import check_hash, fetch
+from defectforge.runner.checkpoints.models import find, settings_for, table
+from defectforge.runner.datasets import hashes
+from defectforge.runner.datasets.hashes import remembered_sha256
 from defectforge.runner.errors import RequestError
-from defectforge.runner.fetch import check_hash, fetch
-from defectforge.runner.hashes import remembered_sha256
-from defectforge.runner.models import find, settings_for, table
-from defectforge.runner.overrides import Setting
+from defectforge.runner.graphs.overrides import Setting
 
 
 def test_the_table_is_sound() -> None:

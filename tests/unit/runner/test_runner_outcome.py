@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from defectforge.runner.client import normal_url, rejection_text
-from defectforge.runner.outcome import judge
+from defectforge.runner.servers.client import normal_url, rejection_text
+from defectforge.runner.servers.outcome import judge
 
 GRAPH = {"3": {"class_type": "KSampler", "inputs": {}, "_meta": {"title": "Sampler"}}}
 

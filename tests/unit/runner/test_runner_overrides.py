@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from defectforge.runner.errors import RequestError
-from defectforge.runner.overrides import Setting, apply, combinations, parse_sets, parse_varies
+from defectforge.runner.graphs.overrides import Setting, apply, combinations, parse_sets, parse_varies
 
 
 @pytest.mark.parametrize(

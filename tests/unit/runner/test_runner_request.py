@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from defectforge.runner.commands.request import Request, shard_of, with_plan_file
+from defectforge.runner.datasets.output import check_place, check_space
+from defectforge.runner.datasets.plan import Selection, make_plan
 from defectforge.runner.errors import RequestError
-from defectforge.runner.output import check_place, check_space
-from defectforge.runner.overrides import parse_varies
-from defectforge.runner.plan import Selection, make_plan
-from defectforge.runner.request import Request, shard_of, with_plan_file
-from defectforge.runner.roles import find_roles
+from defectforge.runner.graphs.overrides import parse_varies
+from defectforge.runner.graphs.roles import find_roles
 
 PLAN = """
 workflow: inpaint_latent_noise

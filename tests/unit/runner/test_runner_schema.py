@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from defectforge.runner.errors import RequestError
-from defectforge.runner.schema import find_problems, validate
+from defectforge.runner.graphs.schema import find_problems, validate
 
 Break = Callable[[dict[str, Any]], Any]
 

@@ -1,0 +1,88 @@
+"""Hold what lies outside the target masks exactly as it is without references.
+
+Limiting who reads is not enough: convolutions, normalisation and attention carry a change on, and at the next step the
+network answers to a picture that has changed inside. So the run is sampled once without references, and its results are
+what the run with references keeps outside the masks, call by call: there both follow the same path.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+#: One latent for each conditioning that was evaluated, None where a sampler skipped one.
+Results = list[Any]
+
+
+@dataclass(frozen=True)
+class _Call:
+    timestep: torch.Tensor
+    results: Results
+
+
+class Surroundings:
+    """The results of a run without references, and the mask of where they are not kept.
+
+    Args:
+        mask: ``[1 or batch, 1, h, w]`` in 0..1: 1 where references act, 0 where the plain result is kept.
+    """
+
+    def __init__(self, mask: torch.Tensor) -> None:
+        self.mask = mask
+        self.recording = True
+        self._calls: list[_Call] = []
+        self._next = 0
+
+    def record(self, timestep: torch.Tensor, results: Results) -> None:
+        """Keep what one evaluation without references gave."""
+        self._calls.append(_Call(timestep.clone(), list(results)))
+
+    def replay(self) -> None:
+        """From now on the run with references is sampled."""
+        self.recording, self._next = False, 0
+
+    def keep(self, timestep: torch.Tensor, read: Results, evaluate: Callable[[], Results]) -> Results:
+        """The results `read` inside the mask, those without references outside.
+
+        Args:
+            timestep: noise level of this evaluation; it must be the recorded run's at the same place.
+            evaluate: evaluates the same conditionings without references, at the picture as it is now.
+        """
+        plain = self._recorded(timestep, read)
+        if plain is None:
+            plain = evaluate()
+        return [
+            result if without is None else torch.lerp(without, result, self.mask.to(result))
+            for result, without in zip(read, plain, strict=True)
+        ]
+
+    def _recorded(self, timestep: torch.Tensor, read: Results) -> Results | None:
+        if self._next >= 0:
+            call = self._calls[self._next] if self._next < len(self._calls) else None
+            self._next += 1
+            if call is not None and len(call.results) == len(read) and torch.equal(call.timestep, timestep):
+                return call.results
+            # A sampler that chooses its steps by the picture takes other ones from here on.
+            self._next = -1
+            logger.warning(
+                "reference-only: this sampler chooses its own steps, so the surroundings of the target mask are held "
+                "nearly, not exactly; use a sampler with fixed steps, or an inpainting noise mask"
+            )
+        return None
+
+
+def doubled(callback: Callable[..., Any] | None, steps: int, second: bool) -> Callable[..., Any] | None:
+    """A sampler's progress callback for one of two runs of `steps` steps that the window shows as one."""
+    if callback is None:
+        return None
+
+    def report(step: int, denoised: Any, x: Any, total: int) -> Any:
+        return callback(step + (steps if second else 0), denoised, x, 2 * steps)
+
+    return report

@@ -1,0 +1,136 @@
+"""Reference passes: the network runs on noised references, and the features are taken on the way."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from . import host
+from .algorithms.reference_bank import Bank
+from .algorithms.reference_noise import NOISE_MODES, reference_noise
+from .reference_config import Reference, ReferenceConfig
+from .reference_patches import Written, writing_options
+from .reference_rows import Job, concat_row, first_rows
+
+
+@dataclass
+class Writer:
+    """Computes features and puts them into the cache.
+
+    Attributes:
+        config: holds the cache and how many rows a pass may compute.
+        patcher: the MODEL.
+        schedule: noise levels of the run with the final 0.
+        active: the references that act at a noise level.
+        warn: logs a warning once.
+    """
+
+    config: ReferenceConfig
+    patcher: Any
+    schedule: Sequence[float]
+    active: Callable[[float], list[Reference]]
+    warn: Callable[[str], None]
+    _log_sigmas: list[float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sampling = self.patcher.get_model_object("model_sampling")
+        self._log_sigmas = [math.log(max(float(value), 1e-20)) for value in self.sampling.sigmas.tolist()]
+
+    def _level(self, sigma: float) -> int:
+        """Index of a noise level in the model's table."""
+        value = math.log(max(sigma, 1e-20))
+        place = bisect.bisect_left(self._log_sigmas, value)
+        around = [i for i in (place - 1, place) if 0 <= i < len(self._log_sigmas)]
+        return min(around, key=lambda i: abs(self._log_sigmas[i] - value))
+
+    def _with_later_steps(self, jobs: list[Job]) -> list[Job]:
+        """Add the same references and contexts at the next steps, as far as one pass and the cache have room."""
+        limit = max(self.config.ahead, len(jobs))
+        hooked = bool(getattr(self.patcher, "current_hooks", None))
+        sigma = jobs[0].sigma
+        # Hooked weights may change from step to step; between two steps of the schedule nothing is known of the next.
+        if hooked or sigma not in self.schedule or self.config.cache.limit <= 0:
+            return jobs
+        more = list(jobs)
+        for later in self.schedule[self.schedule.index(sigma) + 1 : -1]:
+            acting = {id(reference) for reference in self.active(later)}
+            step = [Job(j.reference, later, j.context, _at(j.key, later)) for j in jobs if id(j.reference) in acting]
+            step = [job for job in step if job.key not in self.config.cache]
+            if len(more) + len(step) > limit:
+                break
+            more += step
+        return more
+
+    def write(
+        self,
+        executor: Any,
+        jobs: list[Job],
+        x: torch.Tensor,
+        c_concat: torch.Tensor | None,
+        options: dict[str, Any],
+        kwargs: dict[str, Any],
+    ) -> dict[Hashable, Bank]:
+        """Compute the features of `jobs`, and of later steps where there is room; returns those of `jobs` by key."""
+        host.current().check_interrupt()
+        groups: dict[Hashable, list[Job]] = {}
+        for job in self._with_later_steps(jobs):
+            shape = None if job.context.context is None else tuple(job.context.context.shape)
+            groups.setdefault((tuple(job.reference.latent.shape), shape), []).append(job)
+        wanted = {job.key for job in jobs}
+        written: dict[Hashable, Bank] = {}
+        for group in groups.values():
+            for job, bank in zip(group, self._write_rows(executor, group, x, c_concat, options, kwargs), strict=True):
+                self.config.cache.put(job.key, bank)
+                if job.key in wanted:
+                    written[job.key] = bank
+        return written
+
+    def _write_rows(
+        self,
+        executor: Any,
+        jobs: list[Job],
+        x: torch.Tensor,
+        c_concat: torch.Tensor | None,
+        options: dict[str, Any],
+        kwargs: dict[str, Any],
+    ) -> list[Bank]:
+        """Run the network once on the noised references, one row a job, and take the features on the way."""
+        sigmas = torch.tensor([job.sigma for job in jobs], device=x.device, dtype=x.dtype)
+        rows = []
+        for job in jobs:
+            reference = job.reference
+            level = self._level(job.sigma) if reference.noise_mode == NOISE_MODES[0] else -1
+            noise = reference_noise(reference.latent.shape, reference.seed, level, reference.ordinal)
+            at = torch.tensor([job.sigma], dtype=torch.float32)
+            rows.append(self.sampling.noise_scaling(at, noise, reference.latent))
+        noised = torch.cat(rows).to(x)
+        concat = None
+        if c_concat is not None:
+            concat = torch.cat([concat_row(job, c_concat) for job in jobs]).to(c_concat)
+        contexts = [job.context.context for job in jobs]
+        context = None if contexts[0] is None else torch.cat([part for part in contexts if part is not None])
+        extra = {name: first_rows(value, x.shape[0], len(jobs)) for name, value in kwargs.items()}
+        vectors = [job.context.vector for job in jobs if job.context.vector is not None]
+        if vectors:
+            extra["y"] = torch.cat(vectors)
+        written = Written(jobs=[job.reference for job in jobs], height=noised.shape[2], width=noised.shape[3])
+        written.warn = self.warn
+        own = writing_options(options, written, [job.context.index for job in jobs], sigmas)
+        try:
+            executor(noised, sigmas, concat, context, None, own, **extra)
+        except Written.Complete as stop:
+            # The features are all there: the rest of the network need not run.
+            if stop.written is not written:
+                raise
+        return written.banks()
+
+
+def _at(key: Hashable, sigma: float) -> Hashable:
+    """A bank's key at another noise level."""
+    assert isinstance(key, tuple)
+    return (*key[:2], sigma, *key[3:])

@@ -1,0 +1,47 @@
+"""`defectforge demo`: the main job on generated nuts, from nothing to a contact sheet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..checkpoints.choose_model import stand_ins
+from ..checkpoints.fetch import can_generate
+from ..datasets.manifest import read
+from ..datasets.output import MANIFEST
+from ..errors import OK
+from ..reporter import Reporter
+from .contact_sheet import write_sheet
+from .request import Request
+from .run import run
+
+NUTS, DEFECTIVE, SIZE, SEED = 8, 4, 512, 1
+
+
+def demo(reporter: Reporter, out: Path, model: str | None = None) -> int:
+    """Write a dataset of generated hazelnuts, run `inpaint_latent_noise` over it, and put the results side by side."""
+    from ..nuts import write_dataset
+
+    data, results = out / "nuts", out / "pairs"
+    if not (data / "hazelnut").is_dir():
+        reporter.line(f"drawing {NUTS} good and {DEFECTIVE} defective hazelnuts of {SIZE} px into {data}")
+        write_dataset(data, n_good=NUTS, n_defect=DEFECTIVE, size=SIZE, seed=SEED)
+    request = Request(
+        workflow="inpaint_latent_noise",
+        data=data,
+        category="hazelnut",
+        count=NUTS,
+        seed=SEED,
+        model=model or best_generated(),
+        out=results,
+    )
+    code = run(request, reporter)
+    if code == OK:
+        sheet = out / "contact-sheet.png"
+        write_sheet(read(results / MANIFEST), data, results, sheet)
+        reporter.line(f"photos:  {data}\npairs:   {results}\nrecords: {results / MANIFEST}\nlook at: {sheet}")
+    return code
+
+
+def best_generated() -> str:
+    """The miniature, or the random checkpoint where its weights are not there (its pictures are noise)."""
+    return next(candidate.name for candidate in stand_ins("sd15") if can_generate(candidate))

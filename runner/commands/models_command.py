@@ -1,0 +1,76 @@
+"""`defectforge models list | verify | fetch`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+from rich.table import Table
+
+from ..checkpoints.fetch import check_hash, fetch
+from ..checkpoints.models import Model, find, local_path, models_directory, path_of, table
+from ..errors import BAD_REQUEST, OK, DefectForgeError
+from ..reporter import Reporter
+
+
+def list_all(folder: Path | None, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps([asdict(model) | {"present": _present(model, folder)} for model in table()], indent=2))
+        return OK
+    directory = models_directory(folder)
+    shown = Table(title=f"models folder: {directory}", title_justify="left", show_lines=True)
+    for heading in ("name", "kind", "size", "file", "from, sha256, licence", "there"):
+        shown.add_column(heading, overflow="fold")
+    for model in table():
+        source = f"defectforge models fetch {model.name}" if model.is_generated else str(model.url)
+        pinned = model.sha256 or ("written here" if model.is_generated else "not pinned")
+        shown.add_row(
+            model.name,
+            model.kind,
+            f"{model.native_size} px",
+            f"{model.folder}/{model.file}",
+            f"{source}\nsha256 {pinned}\n{model.licence}; {model.note}",
+            "yes" if _present(model, folder) else "no",
+        )
+    Console().print(shown)
+    return OK
+
+
+def verify_all(names: Sequence[str], folder: Path | None, reporter: Reporter) -> int:
+    """Check named models, or all that are there; a named one that is missing counts as wrong."""
+    code = OK
+    for model in [find(name) for name in names] or table():
+        path = local_path(model.folder, model.file, folder)
+        if path is None:
+            if names:
+                reporter.line(f"{model.name}: missing; {model.how_to_get()}")
+                code = BAD_REQUEST
+            continue
+        try:
+            check_hash(model, path)
+        except DefectForgeError as error:
+            reporter.error(error)
+            code = BAD_REQUEST
+        else:
+            reporter.line(f"{model.name}: {'right' if model.sha256 else 'there, its hash is not pinned'} ({path})")
+    return code
+
+
+def fetch_one(name: str, folder: Path | None, reporter: Reporter) -> int:
+    model = find(name)
+    directory = models_directory(folder)
+    target = path_of(model, directory)
+    reporter.line(f"{model.name}: {model.url or 'written here'} -> {target}")
+    with Progress(*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn(), transient=True) as progress:
+        task = progress.add_task(model.file, total=model.bytes, visible=not model.is_generated)
+        fetch(model, directory, lambda done, total: progress.update(task, completed=done, total=total))
+    reporter.line(f"{model.name} is at {target}")
+    return OK
+
+
+def _present(model: Model, folder: Path | None) -> bool:
+    return local_path(model.folder, model.file, folder) is not None

@@ -1,0 +1,148 @@
+"""`defectforge rerun`: the pairs of manifest lines once more, from what the lines say, and whether the pixels agree."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..checkpoints.choose_model import Choice, missing_models, raise_if
+from ..checkpoints.fetch import fetch
+from ..checkpoints.models import by_file, checkpoint_loaders
+from ..datasets.dataset import Checked, Photo, check_photos
+from ..datasets.manifest import read, select
+from ..datasets.output import MANIFEST, check_place
+from ..datasets.plan import Input, Job, Plan
+from ..errors import OK, SOME_JOBS_FAILED, Problem, RequestError, request_error
+from ..graphs.graph import Graph, Workflow, canonical_hash
+from ..graphs.roles import Roles, find_roles
+from ..graphs.schema import find_problems
+from ..reporter import Reporter
+from ..servers.worker import Timing
+from .prepare import Prepared, Site
+from .request import Request
+from .run import drive, fleet
+
+
+def rerun(
+    reference: str, reporter: Reporter, data: Path | None, server: tuple[str, ...], models: Path | None, out: Path
+) -> int:
+    """Returns 0 if every pair came out with the same pixels.
+
+    Raises:
+        RequestError: the record, its graph or its photos are not there or were changed.
+    """
+    path, records = select(reference)
+    graph_names = {record["workflow"]["graph"] for record in records}
+    if len(graph_names) != 1:
+        raise request_error(
+            "rerun.several_graphs",
+            f"the records come from {len(graph_names)} different workflows",
+            where=str(path),
+            expected="records of one workflow at a time",
+            mend=f"name one record: {path}:ID",
+        )
+    graph = _graph(path.parent / graph_names.pop(), records[0])
+    roles = find_roles(graph, "the recorded graph")
+    root = data or Path(records[0]["data"])
+    check_place(out, root)
+    jobs = tuple(_job(record, roles, root) for record in records)
+    with fleet(server, models, reporter) as ships:
+        for site in ships.sites:
+            _check(graph, roles, site, reporter)
+        workflow = Workflow(records[0]["workflow"]["name"], path, "queue", graph, records[0]["workflow"]["sha256"])
+        prepared = Prepared(workflow, Plan(graph, roles, jobs), Choice(notes=[f"rerun of {path}"]), ())
+        request = Request(workflow=workflow.name, data=root, out=out, model=records[0].get("model"))
+        code = drive(request, prepared, ships, reporter, Timing())
+    return code if code != OK else _compare(path.parent, records, out, reporter)
+
+
+def _graph(path: Path, record: dict[str, Any]) -> Graph:
+    try:
+        graph: Graph = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise request_error(
+            "rerun.no_graph", f"the record's graph cannot be read: {error}", str(path), "the file beside the manifest"
+        ) from error
+    if canonical_hash(graph) != record["workflow"]["graph_sha256"]:
+        raise request_error(
+            "rerun.graph_changed",
+            "the record's graph was changed since",
+            where=str(path),
+            expected=f"canonical sha256 {record['workflow']['graph_sha256']}",
+            mend="restore the file",
+        )
+    return graph
+
+
+def _job(record: dict[str, Any], roles: Roles, root: Path) -> Job:
+    loaders = sorted(roles.loaders, key=lambda loader: loader.source != "good")
+    files = [record["source"], *record["references"]]
+    inputs = tuple(
+        Input(loader.node_id, _same_photo(root, entry)) for loader, entry in zip(loaders, files, strict=True)
+    )
+    assignments = tuple((node_id, name, value) for node_id, name, value in record["assignments"])
+    return Job(record["id"], record["number"], record["category"], record["type"], record["seed"], inputs, assignments)
+
+
+def _same_photo(root: Path, entry: dict[str, Any]) -> Checked:
+    category, split, type_, *_ = entry["path"].split("/")
+    path = root / entry["file"]
+    mask = root / entry["mask"] if entry.get("mask") else None
+    photo = Photo(path, category, split, type_, mask)
+    checked = check_photos([photo])[photo]
+    if checked.sha256 != entry["sha256"] or checked.mask_sha256 != entry.get("mask_sha256"):
+        raise request_error(
+            "rerun.photo_changed",
+            "the photo is not the one of the record",
+            where=str(path),
+            expected=f"sha256 {entry['sha256']}",
+            mend="give the dataset of that time with --data",
+        )
+    return checked
+
+
+def _check(graph: Graph, roles: Roles, site: Site, reporter: Reporter) -> None:
+    if site.models is not None:
+        for _, _, file in checkpoint_loaders(graph):
+            model = by_file(file)
+            if model is not None and model.is_generated:
+                reporter.line(f"checkpoint {file}")
+                fetch(model, site.models)
+    object_info = site.client.object_info()
+    problems, named = missing_models(graph, object_info, site.client.url, None, site.models_name)
+    raise_if(problems + find_problems(graph, object_info, exempt=named | roles.filled_in, embedded=site.is_embedded))
+
+
+def _compare(old: Path, records: Sequence[dict[str, Any]], out: Path, reporter: Reporter) -> int:
+    again = {record["id"]: record for record in read(out / MANIFEST)}
+    problems = []
+    for record in records:
+        for role in ("image", "mask"):
+            first, second = old / record[role]["path"], out / again[record["id"]][role]["path"]
+            if not first.exists():
+                reporter.line(f"{first} is gone; nothing to compare with")
+            elif not same_pixels(first.read_bytes(), second.read_bytes()):
+                problems.append(
+                    Problem(
+                        "rerun.differs",
+                        f"the {role} came out with other pixels",
+                        where=f"{first} and {second}",
+                        expected="the same pixels (on the same machine, with the same versions and model files)",
+                    )
+                )
+    if problems:
+        reporter.error(RequestError(problems))
+        return SOME_JOBS_FAILED
+    reporter.line(f"{len(records)} pairs: the same pixels")
+    return OK
+
+
+def same_pixels(first: bytes, second: bytes) -> bool:
+    with Image.open(io.BytesIO(first)) as a, Image.open(io.BytesIO(second)) as b:
+        return a.size == b.size and a.mode == b.mode and bool(np.array_equal(np.asarray(a), np.asarray(b)))

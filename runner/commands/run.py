@@ -1,0 +1,222 @@
+"""`defectforge run`: prepare, recover what an earlier run left, drive the servers, sum up."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..checkpoints.models import by_file, files_named, local_path, models_directory
+from ..datasets.commit import Committer
+from ..datasets.dataset import Category
+from ..datasets.hashes import remembered_sha256
+from ..datasets.journal import DONE, FAILED, SUBMITTED, Journal
+from ..datasets.manifest import Manifest
+from ..datasets.output import JOURNAL, MANIFEST, check_place, check_space
+from ..datasets.plan import Job, Plan, check_chosen_type
+from ..datasets.source import JobSource
+from ..errors import INTERRUPTED, NO_SERVER, OK, SOME_JOBS_FAILED, request_error
+from ..reporter import Reporter
+from ..servers.client import Client
+from ..servers.collect import Collector
+from ..servers.local import LocalServer
+from ..servers.worker import Timing, Worker
+from ..version import version
+from .prepare import Prepared, Site, load_workflow, prepare, selection_of
+from .request import Request
+
+
+@dataclass
+class Fleet:
+    """The servers of a run: those that were named, or our own."""
+
+    sites: list[Site]
+    local: LocalServer | None = None
+
+
+@contextlib.contextmanager
+def fleet(servers: Sequence[str], models: Path | None, reporter: Reporter) -> Iterator[Fleet]:
+    """Connect to every named server, or start the embedded one and stop it at the end."""
+    if servers:
+        clients = [Client(url, str(uuid.uuid4())) for url in servers]
+        yield Fleet([Site(client, client.info()) for client in clients])
+        return
+    with LocalServer(models) as local:
+        reporter.event("note", {"text": "no --server given: starting the embedded server ..."})
+        client = Client(local.start(), str(uuid.uuid4()))
+        reporter.event("note", {"text": f"embedded server at {client.url}; it stops when this run ends"})
+        yield Fleet([Site(client, client.info(), models_directory(models))], local)
+
+
+def run(request: Request, reporter: Reporter, timing: Timing | None = None) -> int:
+    """Do what the request asks. Returns the exit code.
+
+    Raises:
+        DefectForgeError: nothing was queued (RequestError), no server, or the output cannot be written any more.
+    """
+    workflow = load_workflow(request)
+    # What needs no server is checked before one is started.
+    if request.out is None:
+        raise request_error("request.incomplete", "--out is missing", expected="--out DIR", mend="--out OUT")
+    selection = selection_of(request)
+    check_chosen_type(Category(selection.data, selection.category), selection)
+    check_place(request.out, selection.data)
+    with fleet(request.server, request.models, reporter) as ships:
+        prepared = [
+            prepare(request, workflow, site, lambda text: reporter.event("note", {"text": text}))
+            for site in ships.sites
+        ]
+        check_space(request.out, prepared[0].plan)
+        return drive(request, prepared[0], ships, reporter, timing or Timing())
+
+
+def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter, timing: Timing) -> int:
+    """Everything from the first byte written to the summary."""
+    assert request.out is not None and request.data is not None
+    out = request.out.expanduser().resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    journal = Journal(out / JOURNAL)
+    try:
+        journal.start_run(request.content(), version())
+        committer = Committer(out, journal, Manifest(out / MANIFEST))
+        adopted = committer.recover()
+        if adopted:
+            reporter.event("note", {"text": f"{adopted} finished pairs of an interrupted run were taken over"})
+        journal.add(prepared.plan.jobs)
+        graph_name = keep_graph(out, prepared.plan)
+        states = {job.id: journal.row(job.id) for job in prepared.plan.jobs}
+        todo = [job for job in prepared.plan.jobs if states[job.id]["state"] != DONE]
+        for job in todo:
+            if states[job.id]["state"] == FAILED:
+                journal.renew(job.id)
+        reporter.begin(len(states), len(states) - len(todo), str(out))
+        source = JobSource(todo)
+        events: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
+        workers = []
+        for site in ships.sites:
+            collector = Collector(
+                plan=prepared.plan,
+                committer=committer,
+                request=described(request, prepared, graph_name),
+                server=site.info,
+                models=model_records(prepared.plan, site),
+                root=request.data,
+                extra={"workflow": prepared.workflow.data} if prepared.workflow.form == "window" else {},
+            )
+            revive = ships.local.revive if ships.local is not None else None
+            worker = Worker(
+                site.client,
+                source,
+                journal,
+                collector,
+                lambda name, data: events.put((name, data)),
+                timing,
+                revive,
+                other_servers=len(ships.sites) > 1,
+            )
+            adopt_submitted(worker, source, todo, states)
+            workers.append(worker)
+        interrupted = follow(workers, events, reporter)
+        return sum_up(prepared.plan, journal, workers, reporter, out, interrupted)
+    finally:
+        journal.close()
+
+
+def adopt_submitted(worker: Worker, source: JobSource, todo: Sequence[Job], states: dict[str, dict[str, Any]]) -> None:
+    """Jobs that a killed run left on this very server go on there instead of being queued twice."""
+    for job in todo:
+        row = states[job.id]
+        same = row["state"] == SUBMITTED and row["server"] == worker.client.url and row["prompt_id"]
+        if same and worker.adopt(job, row["prompt_id"]):
+            source.claim(job)
+
+
+def follow(workers: Sequence[Worker], events: queue.Queue[tuple[str, dict[str, Any]]], reporter: Reporter) -> bool:
+    """Pass events on until every worker has ended. True if the user interrupted; a second Ctrl-C leaves at once."""
+    interrupted = False
+    for worker in workers:
+        worker.start()
+    while any(worker.is_alive() for worker in workers) or not events.empty():
+        try:
+            with contextlib.suppress(queue.Empty):
+                reporter.event(*events.get(timeout=0.1))
+        except KeyboardInterrupt:
+            if interrupted:
+                raise
+            interrupted = True
+            reporter.event("note", {"text": "stopping: waiting for the running job; Ctrl-C again leaves at once"})
+            for worker in workers:
+                worker.stop.set()
+    for worker in workers:
+        if worker.crash is not None:
+            raise worker.crash
+    return interrupted
+
+
+def sum_up(
+    plan: Plan, journal: Journal, workers: Sequence[Worker], reporter: Reporter, out: Path, interrupted: bool
+) -> int:
+    states = [journal.state(job.id) for job in plan.jobs]
+    done, failed = states.count(DONE), states.count(FAILED)
+    text = f"{done} of {len(states)} pairs are in {out}"
+    code = OK
+    errors = [worker.error for worker in workers if worker.error is not None]
+    for error in errors:
+        reporter.error(error)
+        code = error.exit_code
+    if interrupted:
+        text, code = f"interrupted: {text}; the same command goes on", INTERRUPTED
+    elif failed:
+        text, code = f"{text}; {failed} failed; the same command tries them again", code or SOME_JOBS_FAILED
+    elif errors:
+        text, code = f"{text}; the same command goes on", code or NO_SERVER
+    reporter.end(
+        {"text": text, "done": done, "failed": failed, "total": len(states), "out": str(out), "exit_code": code}
+    )
+    return code
+
+
+def keep_graph(out: Path, plan: Plan) -> str:
+    """The graph of this run beside its pictures: a manifest line names it and can be run again from it."""
+    name = f"workflow-{plan.graph_sha256[:16]}.json"
+    path = out / name
+    if not path.exists():
+        part = path.with_name(name + ".part")
+        part.write_text(json.dumps(plan.graph, indent=1, sort_keys=True), encoding="utf-8")
+        part.replace(path)
+    return name
+
+
+def described(request: Request, prepared: Prepared, graph_name: str) -> dict[str, Any]:
+    """What every record of this run says alike."""
+    return {
+        "workflow": {
+            "name": prepared.workflow.name,
+            "sha256": prepared.workflow.sha256,
+            "graph": graph_name,
+            "graph_sha256": prepared.plan.graph_sha256,
+            "saver": prepared.plan.roles.saver,
+        },
+        "overrides": {f"{s.title}.{s.input}": s.value for s in prepared.sets},
+        "model": request.model,
+        "notes": prepared.choice.notes,
+        "data": str(request.data),
+        "defectforge": version(),
+    }
+
+
+def model_records(plan: Plan, site: Site) -> list[dict[str, Any]]:
+    """Name and sha256 of every model file: of the file itself on our own server, else what the table pins."""
+    records = []
+    for _, _, folder, file in files_named(plan.graph):
+        model = by_file(file)
+        path = local_path(folder, file, site.models) if site.is_embedded else None
+        sha256 = remembered_sha256(path) if path is not None else model.sha256 if model else None
+        origin = None if sha256 is None else "file" if path is not None else "table"
+        records.append({"file": file, "folder": folder, "sha256": sha256, "sha256_from": origin})
+    return records

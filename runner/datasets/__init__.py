@@ -1,0 +1,1 @@
+"""Datasets in MVTec AD layout: photos in, pairs, journal and manifest out."""

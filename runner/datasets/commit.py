@@ -1,0 +1,214 @@
+"""A finished job becomes an image and its mask in OUT, both or neither.
+
+Order: fetch to .part, verify, fsync, journal "committing", rename the mask, rename the image, manifest line, journal
+"done". The mask goes first: whatever kills the runner, no image stands there without its mask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import Problem, StorageError
+from .journal import COMMITTING, DONE, PENDING, SUBMITTED, Journal
+from .manifest import Manifest
+
+FILES_A_FOLDER = 1000
+
+
+class NotAPair(Exception):
+    """The server says success, but what it gives is not the declared image and mask."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """One pair as bytes, verified."""
+
+    image: bytes
+    mask: bytes
+    record: dict[str, Any]
+    size: tuple[int, int]
+    mask_share: float
+
+
+def names(category: str, type_: str, number: int) -> tuple[str, str]:
+    """Paths of image and mask below OUT; a subfolder for every further thousand files."""
+    shard = f"{number // FILES_A_FOLDER:04d}/" if number >= FILES_A_FOLDER else ""
+    stem = f"{number:06d}"
+    return (
+        f"{category}/test/{type_}/{shard}{stem}.png",
+        f"{category}/ground_truth/{type_}/{shard}{stem}_mask.png",
+    )
+
+
+def pair_references(history: dict[str, Any], saver: str) -> dict[str, Any]:
+    """The one pair that the saver announces: {"image": ref, "mask": ref, "record": {...}}.
+
+    Raises:
+        NotAPair: the saver did not run (a blocker upstream still counts as success for the server), or not one pair.
+    """
+    outputs = history.get("outputs") or {}
+    pairs = (outputs.get(saver) or {}).get("defectforge_pairs")
+    if not pairs:
+        raise NotAPair("the server reports success, but nothing was saved: a node before 'Save pair' blocked it")
+    if len(pairs) != 1:
+        raise NotAPair(f"the job saved {len(pairs)} pairs instead of one; set the batch size to 1, use --count")
+    pair = pairs[0]
+    if not isinstance(pair, dict) or not all(isinstance(pair.get(role), dict) for role in ("image", "mask")):
+        raise NotAPair(f"the pair is not named as image and mask: {pair!r}")
+    return dict(pair)
+
+
+def verify(
+    image: bytes, mask: bytes, size: tuple[int, int] | None, may_be_empty: bool
+) -> tuple[tuple[int, int], float]:
+    """(size, share of the mask that is set).
+
+    Raises:
+        NotAPair: either does not decode, sizes differ, or the mask is not 0/255, or empty against the declaration.
+    """
+    opened = []
+    for role, data in (("image", image), ("mask", mask)):
+        try:
+            with Image.open(io.BytesIO(data)) as picture:
+                picture.load()
+                opened.append(picture.copy())
+        except Exception as error:  # Pillow's decoders raise many kinds
+            raise NotAPair(f"the {role} does not decode: {error}") from error
+    first, second = opened
+    if first.size != second.size:
+        raise NotAPair(f"image {first.size} and mask {second.size} differ in size")
+    if size is not None and first.size != size:
+        raise NotAPair(f"the image is {first.size[0]}x{first.size[1]}, its source photo {size[0]}x{size[1]}")
+    if second.mode != "L":
+        raise NotAPair(f"the mask has mode {second.mode}, expected 8-bit grey (L)")
+    levels = np.asarray(second)
+    inside = int((levels == 255).sum())
+    if inside + int((levels == 0).sum()) != levels.size:
+        raise NotAPair("the mask has other values than 0 and 255")
+    if not inside and not may_be_empty:
+        raise NotAPair("the mask is empty")
+    return (first.size[0], first.size[1]), inside / levels.size
+
+
+class Committer:
+    """Writes into one OUT. Thread-safe as long as each job is committed by one thread."""
+
+    def __init__(self, out: Path, journal: Journal, manifest: Manifest) -> None:
+        self.out, self._journal, self._manifest = out, journal, manifest
+
+    def commit(self, job_id: str, fetched: Fetched, record: dict[str, Any]) -> dict[str, Any]:
+        """Raises StorageError if the disk is full or not writable; the job can be committed again later."""
+        row = self._journal.row(job_id)
+        image_name, mask_name = names(row["category"], row["type"], row["number"])
+        outputs = [
+            {"role": "mask", "path": mask_name, "sha256": hashlib.sha256(fetched.mask).hexdigest()},
+            {"role": "image", "path": image_name, "sha256": hashlib.sha256(fetched.image).hexdigest()},
+        ]
+        record = {
+            **record,
+            "id": job_id,
+            "number": row["number"],
+            "image": {"path": image_name, "sha256": outputs[1]["sha256"], "size": list(fetched.size)},
+            "mask": {"path": mask_name, "sha256": outputs[0]["sha256"], "share": round(fetched.mask_share, 6)},
+        }
+        try:
+            for output, data in zip(outputs, (fetched.mask, fetched.image), strict=True):
+                _write_part(self.out / output["path"], data)
+            self._journal.committing(job_id, record, outputs)
+            self._finish(job_id, record, outputs)
+        except OSError as error:
+            raise StorageError(
+                Problem(
+                    "out.write",
+                    f"the output cannot be written: {error}",
+                    where=str(self.out),
+                    expected="free disk space and write permission",
+                    mend="make room and run the same command again: it goes on where it stopped",
+                )
+            ) from error
+        return record
+
+    def _finish(self, job_id: str, record: dict[str, Any], outputs: list[dict[str, str]]) -> None:
+        for output in outputs:
+            final = self.out / output["path"]
+            part = part_of(final)
+            if part.exists():
+                os.replace(part, final)
+            _sync_folder(final.parent)
+        self._manifest.append(record)
+        self._journal.done(job_id)
+
+    def recover(self) -> int:
+        """Finish or undo what a killed run left half-way; returns how many jobs were adopted.
+
+        A job whose verified files all lie there (with or without their names) is finished; any other goes back to the
+        waiting jobs and its leftovers are removed.
+        """
+        adopted = 0
+        for row in self._journal.in_state(COMMITTING):
+            outputs = json.loads(row["outputs"])
+            if all(self._lies_there(output) for output in outputs):
+                self._finish(row["id"], json.loads(row["record"]), outputs)
+                adopted += 1
+            else:
+                self._remove(row)
+                self._journal.back(row["id"], "half-written")
+        for row in self._journal.in_state(DONE):
+            if all((self.out / output["path"]).is_file() for output in json.loads(row["outputs"])):
+                self._manifest.append(json.loads(row["record"]))
+            else:
+                self._remove(row)
+                self._manifest.remove(row["id"])
+                self._journal.back(row["id"], "deleted")
+        for row in self._journal.in_state(PENDING) + self._journal.in_state(SUBMITTED):
+            self._remove(row)
+        return adopted
+
+    def _lies_there(self, output: dict[str, str]) -> bool:
+        final = self.out / output["path"]
+        candidates = [path for path in (part_of(final), final) if path.is_file()]
+        for path in candidates:
+            if hashlib.sha256(path.read_bytes()).hexdigest() == output["sha256"]:
+                if path == final:
+                    part_of(final).unlink(missing_ok=True)
+                return True
+        return False
+
+    def _remove(self, row: dict[str, Any]) -> None:
+        for name in names(row["category"], row["type"], row["number"]):
+            final = self.out / name
+            for path in (final, part_of(final)):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    path.unlink()
+
+
+def part_of(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _write_part(final: Path, data: bytes) -> None:
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with part_of(final).open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename durable; Windows has no such call."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,155 @@
+"""The journal of a run, OUT/run.sqlite: which job is where. The truth for resuming; the manifest is for people."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import request_error
+from .plan import Job
+
+PENDING, SUBMITTED, COMMITTING, DONE, FAILED = "pending", "submitted", "committing", "done", "failed"
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS run(id INTEGER PRIMARY KEY, started REAL, request TEXT, version TEXT);
+CREATE TABLE IF NOT EXISTS job(
+    id TEXT PRIMARY KEY, number INTEGER NOT NULL, category TEXT NOT NULL, type TEXT NOT NULL,
+    state TEXT NOT NULL, server TEXT, prompt_id TEXT, attempts INTEGER NOT NULL DEFAULT 0,
+    losses INTEGER NOT NULL DEFAULT 0, error TEXT, error_code TEXT, record TEXT, outputs TEXT,
+    UNIQUE(category, type, number));
+CREATE INDEX IF NOT EXISTS job_state ON job(state);
+CREATE TABLE IF NOT EXISTS attempt(
+    job TEXT NOT NULL, server TEXT, prompt_id TEXT, submitted REAL, ended REAL, verdict TEXT);
+"""
+
+
+class Journal:
+    """One writer process, many threads. Another run on the same folder is refused."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
+        self._db = sqlite3.connect(path, timeout=1.0, check_same_thread=False, isolation_level=None)
+        self._db.row_factory = sqlite3.Row
+        try:
+            # Exclusive: the lock dies with the process, also under kill -9, so there is no stale lock file.
+            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.executescript(SCHEMA)
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            raise request_error(
+                "out.in_use",
+                f"the output folder is in use or cannot be written: {error}",
+                where=str(path),
+                expected="no other run on the same --out",
+                mend="wait for the other run, or choose another --out",
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise request_error(
+                "out.journal_broken",
+                f"the journal is not a database: {error}",
+                where=str(path),
+                expected="the journal of an earlier run, or none",
+                mend="choose another --out (the pictures there stay as they are)",
+            ) from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def _do(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        with self._lock:
+            return self._db.execute(sql, values)
+
+    def start_run(self, request: dict[str, Any], version: str) -> None:
+        self._do("INSERT INTO run(started, request, version) VALUES(?,?,?)", time.time(), json.dumps(request), version)
+
+    def add(self, jobs: Iterable[Job]) -> None:
+        """Enter jobs that are not there yet. A job keeps its number for ever; where it is taken, the next free one."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                if self._do("SELECT 1 FROM job WHERE id=?", job.id).fetchone():
+                    continue
+                of_type = (job.category, job.type)
+                number = job.index
+                if self._do("SELECT 1 FROM job WHERE category=? AND type=? AND number=?", *of_type, number).fetchone():
+                    highest = self._do("SELECT MAX(number) FROM job WHERE category=? AND type=?", *of_type)
+                    number = highest.fetchone()[0] + 1
+                self._do(
+                    "INSERT INTO job(id, number, category, type, state) VALUES(?,?,?,?,?)",
+                    job.id,
+                    number,
+                    *of_type,
+                    PENDING,
+                )
+            self._db.execute("COMMIT")
+
+    def row(self, job_id: str) -> dict[str, Any]:
+        found = self._do("SELECT * FROM job WHERE id=?", job_id).fetchone()
+        return dict(found)
+
+    def state(self, job_id: str) -> str:
+        return str(self.row(job_id)["state"])
+
+    def in_state(self, state: str) -> list[dict[str, Any]]:
+        return [dict(row) for row in self._do("SELECT * FROM job WHERE state=? ORDER BY number", state)]
+
+    def submitted(self, job_id: str, server: str, prompt_id: str) -> None:
+        """Written before the POST, so that a job which a killed runner queued can be found again."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._do(
+                "UPDATE job SET state=?, server=?, prompt_id=?, error=NULL, error_code=NULL WHERE id=?",
+                SUBMITTED,
+                server,
+                prompt_id,
+                job_id,
+            )
+            self._do(
+                "INSERT INTO attempt(job, server, prompt_id, submitted) VALUES(?,?,?,?)",
+                job_id,
+                server,
+                prompt_id,
+                time.time(),
+            )
+            self._db.execute("COMMIT")
+
+    def back(self, job_id: str, verdict: str, attempts: int = 0, losses: int = 0) -> None:
+        """To the waiting jobs again. A lost server costs no attempt."""
+        self._end(job_id, verdict)
+        self._do(
+            "UPDATE job SET state=?, attempts=attempts+?, losses=losses+? WHERE id=?", PENDING, attempts, losses, job_id
+        )
+
+    def committing(self, job_id: str, record: dict[str, Any], outputs: list[dict[str, str]]) -> None:
+        """Written when the verified files lie there as .part, before they get their names."""
+        self._do(
+            "UPDATE job SET state=?, record=?, outputs=? WHERE id=?",
+            COMMITTING,
+            json.dumps(record, sort_keys=True),
+            json.dumps(outputs),
+            job_id,
+        )
+
+    def done(self, job_id: str) -> None:
+        self._end(job_id, "done")
+        self._do("UPDATE job SET state=?, error=NULL, error_code=NULL WHERE id=?", DONE, job_id)
+
+    def failed(self, job_id: str, code: str, error: str) -> None:
+        self._end(job_id, code)
+        self._do("UPDATE job SET state=?, error=?, error_code=? WHERE id=?", FAILED, error, code, job_id)
+
+    def renew(self, job_id: str) -> None:
+        """A failed job gets all its attempts again: the user has asked for it once more."""
+        self._do("UPDATE job SET state=?, attempts=0, losses=0 WHERE id=?", PENDING, job_id)
+
+    def _end(self, job_id: str, verdict: str) -> None:
+        self._do("UPDATE attempt SET ended=?, verdict=? WHERE job=? AND ended IS NULL", time.time(), verdict, job_id)

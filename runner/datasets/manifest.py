@@ -1,0 +1,114 @@
+"""OUT/manifest.jsonl: one line an image, with all that is needed to make the same pixels again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import Problem, StorageError, did_you_mean, request_error
+
+
+class Manifest:
+    """Appends each job's line once. A line that a crash tore is cut off when the file is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ids = self._mend()
+
+    def _mend(self) -> set[str]:
+        if not self.path.exists():
+            return set()
+        ids: set[str] = set()
+        whole = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                try:
+                    ids.add(str(json.loads(line)["id"]))
+                except (ValueError, KeyError, TypeError):
+                    break
+                if not line.endswith(b"\n"):
+                    break
+                whole += len(line)
+        if whole != self.path.stat().st_size:
+            rest = self.path.read_bytes()[whole:]
+            if rest.count(b"\n") > 1:
+                raise request_error(
+                    "out.manifest_broken",
+                    "the manifest has a line that is no record",
+                    where=f"{self.path}, byte {whole}",
+                    expected="one JSON object a line; only the last one may be torn by a crash",
+                    mend="remove that line, or choose another --out",
+                )
+            with self.path.open("r+b") as file:
+                file.truncate(whole)
+            ids = {str(record["id"]) for record in read(self.path)}
+        return ids
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Write and fsync one line, unless the job has one already."""
+        if record["id"] in self._ids:
+            return
+        line = json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n"
+        try:
+            with self.path.open("ab") as file:
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StorageError(
+                Problem("out.write", f"the manifest cannot be written: {error}", str(self.path), "free disk space")
+            ) from error
+        self._ids.add(record["id"])
+
+    def remove(self, job_id: str) -> None:
+        """Take out the line of a job whose files somebody deleted; it is made and recorded again."""
+        if job_id not in self._ids:
+            return
+        kept = [record for record in read(self.path) if record["id"] != job_id]
+        part = self.path.with_name(self.path.name + ".part")
+        lines = (json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n" for record in kept)
+        part.write_text("".join(lines), encoding="utf-8")
+        os.replace(part, self.path)
+        self._ids.discard(job_id)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def select(reference: str) -> tuple[Path, list[dict[str, Any]]]:
+    """Records that 'OUT/manifest.jsonl', 'OUT/manifest.jsonl:ID' or 'OUT' name. ID may be the beginning of an id, or
+    the number of the picture.
+
+    Raises:
+        RequestError: no such file or record.
+    """
+    path, wanted = Path(reference), ""
+    if not path.exists() and ":" in reference:
+        head, _, wanted = reference.rpartition(":")
+        path = Path(head)
+    if path.is_dir():
+        path = path / "manifest.jsonl"
+    if not path.is_file():
+        raise request_error(
+            "manifest.not_found",
+            f"there is no manifest '{reference}'",
+            where=str(path),
+            expected="OUT/manifest.jsonl of a run, or OUT/manifest.jsonl:ID for one picture of it",
+            mend="check the path",
+        )
+    records = read(path)
+    # A short number is the picture's; an id that begins with the same digits is asked for with more of them.
+    chosen = [r for r in records if str(r["number"]) == wanted] if wanted else records
+    chosen = chosen or [r for r in records if r["id"].startswith(wanted)]
+    if not chosen:
+        raise request_error(
+            "manifest.no_record",
+            f"the manifest has no record '{wanted}'" if wanted else "the manifest is empty",
+            where=str(path),
+            expected="the beginning of an id, or the number of a picture",
+            mend=did_you_mean(wanted, (str(record["id"])[:12] for record in records)),
+        )
+    return path, chosen

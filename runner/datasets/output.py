@@ -1,0 +1,74 @@
+"""The folder that a run writes into: where it may be, whether there is room, what an earlier run left in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from ..errors import request_error
+from .plan import Plan
+
+JOURNAL, MANIFEST = "run.sqlite", "manifest.jsonl"
+# A result PNG beside its photo: generated noise packs worse than a photo, the mask packs to almost nothing.
+GROWTH = 1.5
+RESERVE = 64 << 20
+
+
+def check_place(out: Path, data: Path) -> None:
+    """Refuse a folder inside the source dataset (or around it), and one that holds somebody else's files.
+
+    Raises:
+        RequestError.
+    """
+    place, source = out.expanduser().resolve(), data.expanduser().resolve()
+    if place == source or source in place.parents:
+        raise request_error(
+            "out.inside_data",
+            "the output folder lies inside the source dataset",
+            where=f"--out {out}, --data {data}",
+            expected="a folder of its own: generated pictures must never mix with real ones",
+            mend="choose another --out",
+        )
+    if place.exists() and not place.is_dir():
+        raise request_error("out.not_a_folder", f"--out {out} is a file", expected="a folder", mend="choose another")
+    if place.is_dir() and any(place.iterdir()) and not (place / JOURNAL).exists():
+        raise request_error(
+            "out.not_ours",
+            f"the output folder is not empty and holds no run of ours (there is no {JOURNAL} in it)",
+            where=str(place),
+            expected="a new or empty folder, or the folder of an earlier run",
+            mend="choose another --out",
+        )
+    check_writable(place)
+
+
+def check_writable(place: Path) -> None:
+    """Without making anything: the nearest folder that exists has to be writable."""
+    parent = nearest_existing(place)
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise request_error(
+            "out.not_writable",
+            f"the output folder cannot be written: no permission in '{parent}'",
+            where=f"--out {place}",
+            expected="write permission",
+            mend="choose another --out, or change the permission",
+        )
+
+
+def check_space(out: Path, plan: Plan) -> None:
+    """Raise RequestError if the pairs that are still to be made will hardly fit on the disk."""
+    needed = int(sum(job.source.bytes for job in plan.jobs) * GROWTH) + RESERVE
+    free = shutil.disk_usage(nearest_existing(out.expanduser().resolve())).free
+    if free < needed:
+        raise request_error(
+            "out.no_space",
+            f"about {needed >> 20} MB are needed, {free >> 20} MB are free",
+            where=f"--out {out}",
+            expected=f"room for {len(plan.jobs)} pairs",
+            mend="make room, choose another --out, or lower --count",
+        )
+
+
+def nearest_existing(path: Path) -> Path:
+    return next(parent for parent in (path, *path.parents) if parent.exists())

@@ -1,0 +1,231 @@
+"""A request becomes jobs: photo x seed x every combination of varied inputs, each with an id that says what it makes.
+
+Equal requests give equal ids, so a second run knows what is done; a changed request adds only what is new.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import did_you_mean, request_error
+from ..graphs.graph import Graph, by_title, canonical_hash, copied, title_of
+from ..graphs.overrides import Axis, Setting, combinations
+from ..graphs.roles import LOADER, Loader, Roles
+from .dataset import Category, Checked, Photo, check_photos
+
+Assignment = tuple[str, str, Any]  # node id, input, value
+
+
+@dataclass(frozen=True)
+class Input:
+    """A photo that a job reads, and where the runner puts it on the server (content-addressed)."""
+
+    node_id: str
+    checked: Checked
+
+    @property
+    def root(self) -> str:
+        # Both files decide: a photo whose mask was redrawn must not meet the old mask on the server.
+        both = self.checked.sha256 + (self.checked.mask_sha256 or "")
+        digest = self.checked.sha256 if not self.checked.mask_sha256 else hashlib.sha256(both.encode()).hexdigest()
+        return f"defectforge/{digest[:16]}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image and mask to make."""
+
+    id: str
+    index: int
+    category: str
+    type: str
+    seed: int
+    inputs: tuple[Input, ...]
+    assignments: tuple[Assignment, ...]
+    varied: tuple[Setting, ...] = ()
+
+    @property
+    def source(self) -> Checked:
+        return self.inputs[0].checked
+
+    @property
+    def references(self) -> list[Checked]:
+        return [item.checked for item in self.inputs[1:]]
+
+    def graph(self, base: Graph, prefix: str, saver: str) -> Graph:
+        """The graph that is queued. The prefix makes the saver's files this job's own: a cached repeat of a graph
+        announces the files of the first one again."""
+        filled = copied(base)
+        for node_id, name, value in self.assignments:
+            filled[node_id]["inputs"][name] = value
+        filled[saver]["inputs"]["filename_prefix"] = prefix
+        return filled
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a request over one base graph (all static overrides applied)."""
+
+    graph: Graph
+    roles: Roles
+    jobs: tuple[Job, ...]
+    settings: tuple[Setting, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def graph_sha256(self) -> str:
+        return canonical_hash(self.graph)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which photos and how many draws."""
+
+    data: Path
+    category: str
+    type: str | None = None
+    new_type: bool = False
+    count: int | None = None
+    seed: int = 0
+    shard: tuple[int, int] = (0, 1)
+
+
+def make_plan(graph: Graph, roles: Roles, selection: Selection, axes: Sequence[Axis], fixed: Sequence[Setting]) -> Plan:
+    """Expand a request. `graph` already has the fixed settings; they are kept for the record.
+
+    Raises:
+        RequestError: dataset, category, type, count or photos are wrong, or two jobs would be the same picture.
+    """
+    category = Category(selection.data, selection.category)
+    type_ = _type(category, roles, selection)
+    sources = {loader.source for loader in roles.loaders}
+    good = category.good_photos() if "good" in sources else []
+    defects = category.defect_photos(type_) if "defect" in sources else []
+    count = selection.count if selection.count is not None else len(good or defects)
+    if count < 1:
+        raise request_error("plan.count", f"--count {count}", expected="at least 1", mend="give --count 1 or more")
+    fixed_inputs = {(by_title(graph, s.title), s.input) for s in fixed}
+    fixed_inputs |= {(by_title(graph, axis.title), axis.input) for axis in axes}
+    seeds = [pair for pair in roles.seeds if pair not in fixed_inputs]
+    # The jobs that this shard does not do need not be read either.
+    part, parts = selection.shard
+    combos = combinations(axes)
+    numbered = itertools.product(range(count), enumerate(combos))
+    mine = [(draw, combo) for n, (draw, (_, combo)) in enumerate(numbered) if n % parts == part]
+    wanted = [_photos_of(draw, roles.loaders, good, defects) for draw, _ in mine]
+    checked = check_photos(photo for row in wanted for photo in row)
+    jobs = [
+        _job(part + n * parts, graph, roles, [checked[photo] for photo in row], selection, type_, seeds, draw, combo)
+        for n, ((draw, combo), row) in enumerate(zip(mine, wanted, strict=True))
+    ]
+    _refuse_twins(jobs)
+    return Plan(graph, roles, tuple(jobs), tuple(fixed))
+
+
+def _type(category: Category, roles: Roles, selection: Selection) -> str:
+    check_chosen_type(category, selection)
+    type_ = selection.type or roles.default_type
+    if roles.needs_reference:
+        category.check_type(type_)
+    return type_
+
+
+def check_chosen_type(category: Category, selection: Selection) -> None:
+    """A `--type` the dataset does not have is a slip of the pen, unless --new-type says otherwise."""
+    type_, known = selection.type, category.defect_types()
+    if type_ is None:
+        return
+    if type_ != Path(type_).name or type_ in ("", ".", "..", "good"):
+        raise request_error("data.type_name", f"--type '{type_}'", expected="a name for a folder, other than 'good'")
+    if known and type_ not in known and not selection.new_type:
+        raise request_error(
+            "data.unknown_type",
+            f"category '{category.name}' has no defect type '{type_}'",
+            where=str(category.path / "test"),
+            expected="a defect type of the dataset",
+            mend=did_you_mean(type_, known, limit=20) + f"; or add --new-type if '{type_}' is meant to be a new one",
+        )
+
+
+def _photos_of(draw: int, loaders: Sequence[Loader], good: list[Photo], defects: list[Photo]) -> list[Photo]:
+    """Loader by loader: draws walk through the photos and start over; further loaders of one list take the next."""
+    taken = {"good": 0, "defect": 0}
+    photos = []
+    for loader in _ordered(loaders):
+        pool = good if loader.source == "good" else defects
+        photos.append(pool[(draw + taken[loader.source]) % len(pool)])
+        taken[loader.source] += 1
+    return photos
+
+
+def _ordered(loaders: Sequence[Loader]) -> list[Loader]:
+    """The source photo first: good parts before references."""
+    return sorted(loaders, key=lambda loader: loader.source != "good")
+
+
+def _job(
+    index: int,
+    graph: Graph,
+    roles: Roles,
+    photos: list[Checked],
+    selection: Selection,
+    type_: str,
+    seeds: Sequence[tuple[str, str]],
+    draw: int,
+    combo: tuple[Setting, ...],
+) -> Job:
+    seed = selection.seed + draw
+    inputs: list[Input] = []
+    assignments: list[Assignment] = []
+    for loader, checked in zip(_ordered(roles.loaders), photos, strict=True):
+        item = Input(loader.node_id, checked)
+        inputs.append(item)
+        assignments += _loader_assignments(loader, item)
+    assignments += [(node_id, name, seed) for node_id, name in seeds]
+    assignments += [(by_title(graph, s.title), s.input, s.value) for s in combo]
+    assignments += [(roles.saver, "category", selection.category), (roles.saver, "type", type_)]
+    job = Job("", index, selection.category, type_, seed, tuple(inputs), tuple(assignments), combo)
+    return Job(job_id(graph, roles.saver, job), index, job.category, type_, seed, job.inputs, job.assignments, combo)
+
+
+def _loader_assignments(loader: Loader, item: Input) -> list[Assignment]:
+    photo = item.checked.photo
+    if loader.kind != LOADER:
+        return [(loader.node_id, "image", f"{item.root}/{photo.relative}")]
+    values = {"root": item.root, "category": photo.category, "split": photo.split, "type": photo.type, "index": 0}
+    return [(loader.node_id, name, value) for name, value in values.items()]
+
+
+def job_id(graph: Graph, saver: str, job: Job) -> str:
+    """sha256 over what is computed from what: the filled-in graph, the input files, the expected outputs."""
+    content = {
+        "graph": canonical_hash(job.graph(graph, "", saver)),
+        "inputs": [[item.node_id, item.checked.sha256, item.checked.mask_sha256] for item in job.inputs],
+        "outputs": ["image", "mask"],
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_twins(jobs: Sequence[Job]) -> None:
+    first: dict[str, Job] = {}
+    for job in jobs:
+        twin = first.setdefault(job.id, job)
+        if twin is not job:
+            raise request_error(
+                "plan.twins",
+                f"jobs {twin.index} and {job.index} of the request would be the same picture",
+                where=f"both read {job.source.photo.relative} with the same values",
+                expected="a different photo, seed or value in every job",
+                mend="lower --count, or do not fix the seed with --set",
+            )
+
+
+def varied_as_text(graph: Graph, job: Job) -> dict[str, Any]:
+    """The inputs that differ from the base graph, by title, for the record."""
+    return {f"{title_of(graph, node_id)}.{name}": value for node_id, name, value in job.assignments}

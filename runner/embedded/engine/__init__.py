@@ -1,0 +1,1 @@
+"""Diffusion: checkpoints, text, sampling, and the patches that nodes put on a model."""

@@ -1,0 +1,1 @@
+"""Workflow files: read, converted to the queue form, addressed by title, checked against a server."""

@@ -1,0 +1,1 @@
+"""Talking to servers: HTTP and WebSocket, uploads, jobs in flight, what came back."""

@@ -1,0 +1,94 @@
+"""All that connects a worker with its server: HTTP, WebSocket, what was uploaded, whether the socket still hears."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+
+from ..errors import ServerError
+from .client import Client
+from .listener import Listener, Message
+from .uploads import Uploads
+
+
+class Connection:
+    """One server, or after `move_to` its successor."""
+
+    def __init__(self, client: Client, warn: Callable[[str], None]) -> None:
+        self.client, self._warn = client, warn
+        self.uploads = Uploads(client)
+        self._inbox: queue.Queue[Message] = queue.Queue()
+        self._listener = Listener(client.url, client.client_id, self._inbox)
+        self._asked: float | None = None
+
+    def open(self) -> None:
+        self._listener.start()
+        self._listener.connected.wait(timeout=10)
+
+    def close(self) -> None:
+        self._listener.stop()
+
+    def messages(self, timeout: float) -> Iterator[Message]:
+        """What has come in; waits at most `timeout` seconds for the first one."""
+        try:
+            yield self._inbox.get(timeout=timeout)
+            while True:
+                yield self._inbox.get_nowait()
+        except queue.Empty:
+            return
+
+    def expect_echo(self) -> None:
+        """A job is about to be queued: the server tells every client so with a `status`."""
+        self._asked = time.monotonic()
+
+    def check_hearing(self, patience: float) -> None:
+        """Open a new socket where the echo did not come. A socket that the server forgot stays open, answers pings,
+        and gets nothing at all."""
+        asked = self._asked
+        if asked is None or time.monotonic() < asked + patience:
+            return
+        self._asked = None
+        if self._listener.last_status >= asked:
+            return
+        self.client.info()  # answers once the server's event loop is free: a busy one is slow, not deaf
+        time.sleep(0.3)
+        if self._listener.last_status < asked and self._listener.connected.is_set():
+            self._warn("the WebSocket is deaf; opening a new one")
+            self._listener.reopen()
+
+    def wait_for_return(
+        self, give_up: float, stopped: Callable[[float], bool], revive: Callable[[], str] | None
+    ) -> None:
+        """Back off until the server answers again; one of our own is started anew if it is dead.
+
+        Args:
+            stopped: waits so many seconds and says whether to stop waiting altogether.
+
+        Raises:
+            ServerError: it stayed away longer than `give_up` seconds, or died too often.
+        """
+        deadline, pause = time.monotonic() + give_up, 0.2
+        while True:
+            if revive is not None:
+                self._move_to(revive())
+            try:
+                self.client.info()
+                break
+            except ServerError:
+                if time.monotonic() > deadline:
+                    raise
+            if stopped(pause):
+                break
+            pause = min(pause * 2, 5.0)
+        # What it had may be gone with it.
+        self.uploads.clear()
+
+    def _move_to(self, url: str) -> None:
+        if url == self.client.url:
+            return
+        self._listener.stop()
+        self.client = Client(url, self.client.client_id)
+        self.uploads = Uploads(self.client)
+        self._listener = Listener(url, self.client.client_id, self._inbox)
+        self.open()

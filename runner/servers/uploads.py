@@ -1,0 +1,67 @@
+"""Photos travel to the server as content-addressed files: `<input>/defectforge/<hash>/<category>/...`.
+
+In a subfolder, because core nodes list the input folder's root on every request; by hash, because a name that is taken
+by other bytes would be renamed by the server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePosixPath
+
+from ..datasets.plan import Input, Job
+from ..errors import request_error
+from .client import Client, Unclear
+
+
+class Uploads:
+    """Remembers what one server has. Forget with `clear()` when the server was away."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._there: set[str] = set()
+
+    def clear(self) -> None:
+        self._there.clear()
+
+    def ensure(self, job: Job) -> None:
+        """Bring every photo and mask of a job to the server.
+
+        Raises:
+            RequestError: a photo changed since it was checked.
+            Unreachable, Unclear: as the client's calls.
+        """
+        for item in job.inputs:
+            photo = item.checked.photo
+            self._bring(photo.path, f"{item.root}/{photo.relative}", item.checked.sha256)
+            if photo.mask is not None and item.checked.mask_sha256:
+                self._bring(photo.mask, mask_address(item), item.checked.mask_sha256)
+
+    def _bring(self, path: Path, address: str, sha256: str) -> None:
+        if address in self._there:
+            return
+        target = PurePosixPath(address)
+        subfolder, name = str(target.parent), target.name
+        if not self._client.has_input(subfolder, name):
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != sha256:
+                raise request_error(
+                    "data.changed",
+                    "the photo changed while the run was going on",
+                    where=str(path),
+                    expected=f"sha256 {sha256}",
+                    mend="run the same command again",
+                )
+            kept = self._client.upload(data, subfolder, name)
+            if kept != name:
+                # Other bytes lie under this hash: a broken earlier upload.
+                kept = self._client.upload(data, subfolder, name, overwrite=True)
+            if kept != name:
+                raise Unclear(f"the server keeps {address} as {kept}")
+        self._there.add(address)
+
+
+def mask_address(item: Input) -> str:
+    photo = item.checked.photo
+    suffix = photo.mask.suffix if photo.mask is not None else ".png"
+    return f"{item.root}/{photo.category}/ground_truth/{photo.type}/{photo.path.stem}_mask{suffix}"
