@@ -41,8 +41,9 @@ class Bench:
         self.classifier = classifier
         self.negative = self.clip.encode("")
 
-    def sample(self, prompt: str, latent: dict[str, Any], seed: int, denoise: float = 1.0, cfg: float = CFG) -> Any:
-        positive = self.clip.encode(prompt)
+    def sample(self, prompt: Any, latent: dict[str, Any], seed: int, denoise: float = 1.0, cfg: float = CFG) -> Any:
+        """Pictures for a prompt, or for a conditioning."""
+        positive = self.clip.encode(prompt) if isinstance(prompt, str) else prompt
         settings = (seed, STEPS, cfg, SAMPLER, SCHEDULER)
         quiet = lambda *_: None  # noqa: E731 -- there is no server to report steps to
         result = ksampler(self.model, *settings, positive, self.negative, latent, denoise=denoise, callback=quiet)
@@ -96,7 +97,9 @@ def image_to_image(bench: Bench, count: int) -> dict[str, Any]:
     return out
 
 
-def inpainting(bench: Bench, count: int, context: float, batch: int = 16) -> dict[str, Any]:
+def inpainting(
+    bench: Bench, count: int, context: float, batch: int = 16, sheet: str = "miniature_inpaint.jpg"
+) -> dict[str, Any]:
     """`latent noise` over a placed mask on a working crop: does a hole appear inside the mask?"""
     crops_before, softs, contents, cells = [], [], [], []
     for i in range(count):
@@ -124,7 +127,7 @@ def inpainting(bench: Bench, count: int, context: float, batch: int = 16) -> dic
     second = first * (1 - soft) + torch.cat(parts) * soft
     dark = [(p.mean(-1)[m[..., 0] > 0.5] < 60 / 255).float().mean() > 0.05 for p, m in zip(second, soft, strict=True)]
     found = bench.holes_in(second) & ~bench.holes_in(first)
-    save_sheet(torch.cat([first[:12], second[:12]]), "miniature_inpaint.jpg", 12)
+    save_sheet(torch.cat([first[:12], second[:12]]), sheet, 12)
     return {
         "hole_found": float(found.float().mean()),
         "hole_found_and_dark_core_in_mask": float((found & torch.stack(dark)).float().mean()),

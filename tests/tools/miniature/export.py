@@ -1,6 +1,6 @@
-"""Pack what was trained into runner/data: 8-bit U-Net, fp16 autoencoder, low-rank differences, and the hash table.
+"""Pack what was trained for shipping: 8-bit U-Net, fp16 autoencoder, low-rank differences, and the hash table.
 
-    python tests/tools/miniature/export.py --work DIR [--data runner/data]
+    python tests/tools/miniature/export.py --work DIR [--data runner/checkpoints/data]
 
 Exports miniature, and each variant whose DIR/unet-<kind>.pt exists.
 """
