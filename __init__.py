@@ -22,7 +22,11 @@ async def comfy_entrypoint() -> ComfyExtension:
     import logging
 
     try:
+        from .nodes.dataset_routes import add_to_window
         from .nodes.extension import DefectForgeExtension
+
+        # Not in the extension's on_load: v0.3.64, the oldest ComfyUI that this pack supports, does not call it.
+        add_to_window()
     except Exception:
         # ComfyUI logs only the message of a failing entry point; the traceback is what a user needs to report.
         logging.getLogger(__name__).exception("DefectForge could not load its nodes")

@@ -37,19 +37,20 @@ def allowed_roots() -> list[Path]:
     return [program.input_directory(), *program.dataset_roots()]
 
 
-def dataset_root(root: str, category: str) -> Path:
-    """The folder that holds the categories.
+def candidate_roots(root: str) -> list[Path]:
+    """The folders that `root` may mean, best first; one or more.
 
     Args:
-        root: absolute, or relative to the input folder or a registered folder; empty searches all of these for the
-            category.
-        category: only used for the search, and to accept a root that names the category's own folder.
+        root: absolute, or relative to the input folder or a registered folder; empty means all of these.
 
     Raises:
-        ValueError: outside the allowed folders, not there, or not in MVTec layout.
+        ValueError: outside the allowed folders, or not there.
     """
     roots = allowed_roots()
-    given = Path(root).expanduser() if root else None
+    try:
+        given = Path(root).expanduser() if root else None
+    except RuntimeError as error:
+        raise ValueError(f"root: {root!r} names a user's folder that is not known here ({error}).") from error
     if given is None:
         candidates = list(roots)
     elif given.is_absolute():
@@ -57,18 +58,32 @@ def dataset_root(root: str, category: str) -> Path:
     else:
         candidates = [folder / given for folder in roots]
     listed = ", ".join(str(folder) for folder in roots)
-    inside = [path for path in candidates if _is_inside(path, roots)]
+    inside = [path for path in candidates if is_inside(path, roots)]
     if not inside:
         raise ValueError(
-            f"root: {root!r} is outside the folders that may be read: {listed}. Move or link the dataset there, "
+            f"root: {root!r} is outside the folders that may be read: {listed}. Move or copy the dataset there, "
             f"register its folder as '{host.DATASET_FOLDER_KIND}' in extra_model_paths.yaml, or name it in the "
             f"environment variable {host.DATA_VARIABLE} of the server."
         )
     existing = [path for path in inside if path.is_dir()]
     if not existing:
         raise ValueError(f"root: there is no folder {root!r} under {listed}. Check the spelling of the path.")
+    return existing
+
+
+def dataset_root(root: str, category: str) -> Path:
+    """The folder that holds the categories.
+
+    Args:
+        root: as `candidate_roots` takes it.
+        category: the first folder that has it is preferred; then the first that has any category.
+
+    Raises:
+        ValueError: outside the allowed folders, or not there.
+    """
+    existing = candidate_roots(root)
     with_category = [path for path in existing if (path / category).is_dir()]
-    with_any = [path for path in existing if any(_is_category(path / name) for name in _folders(path))]
+    with_any = [path for path in existing if any(is_category(path / name) for name in folders(path))]
     return [*with_category, *with_any, *existing][0]
 
 
@@ -78,24 +93,17 @@ def find_photo(root: str, category: str, split: str, defect_type: str, index: in
     Raises:
         ValueError: any part of the request that does not exist, with the nearest name that does.
     """
-    folders = mvtec.photo_folders(category, split, defect_type)
+    places = mvtec.photo_folders(category, split, defect_type)
     base = dataset_root(root, category)
     if not (base / category).is_dir():
-        if any((base / name).is_dir() for name in ("train", "test", "ground_truth")):
-            raise ValueError(
-                f"root: {base} is the folder of one category; expected the folder above it. "
-                f"Set root to {base.parent} and category to {base.name!r}."
-            )
-        known = [name for name in _folders(base) if _is_category(base / name)]
+        known = [name for name in folders(base) if is_category(base / name)]
         if not known:
-            raise ValueError(
-                f"root: {base} is not in MVTec AD layout; expected <category>/train/good and "
-                f"<category>/test/<type> in it, found {', '.join(_folders(base)[:8]) or 'no folders'}."
-            )
+            raise no_categories(base)
         raise ValueError(f"category: {base} has no {category!r}; {mvtec.nearest(category, known)}.")
-    folder = next((base / path for path in folders if (base / path).is_dir()), None)
+    _require_inside(base / category)
+    folder = next((base / path for path in places if (base / path).is_dir()), None)
     if folder is None:
-        raise _missing_type(base, folders, category, split, defect_type)
+        raise _missing_type(base, places, category, split, defect_type)
     _require_inside(folder)
     names = mvtec.pictures(entry.name for entry in folder.iterdir() if entry.is_file())
     if not names:
@@ -113,13 +121,27 @@ def find_photo(root: str, category: str, split: str, defect_type: str, index: in
     return Photo(photo, mask, str(relative), len(names))
 
 
-def _missing_type(base: Path, folders: list[PurePosixPath], category: str, split: str, defect_type: str) -> ValueError:
-    parent = next((base / path.parent for path in folders if (base / path.parent).is_dir()), None)
+def no_categories(base: Path) -> ValueError:
+    """Why a folder without any category is none that a dataset can be read from."""
+    if is_category(base):
+        return ValueError(
+            f"root: {base} is the folder of one category; expected the folder above it. "
+            f"Set root to {base.parent} and category to {base.name!r}."
+        )
+    return ValueError(
+        f"root: {base} is not in MVTec AD layout; expected <category>/train/good and "
+        f"<category>/test/<type> in it, found {', '.join(folders(base)[:8]) or 'no folders'}."
+    )
+
+
+def _missing_type(base: Path, places: list[PurePosixPath], category: str, split: str, defect_type: str) -> ValueError:
+    parent = next((base / path.parent for path in places if (base / path.parent).is_dir()), None)
     if parent is None:
         return ValueError(
-            f"split: {base / category} has no folder {split!r}; {mvtec.nearest(split, _folders(base / category))}."
+            f"split: {base / category} has no folder {split!r}; {mvtec.nearest(split, folders(base / category))}."
         )
-    known = [name for name in _folders(parent) if name != "ground_truth"]
+    _require_inside(parent)
+    known = mvtec.types(folders(parent))
     return ValueError(f"type: {parent} has no {defect_type!r}; {mvtec.nearest(defect_type, known)}.")
 
 
@@ -140,7 +162,8 @@ def open_picture(path: Path) -> Image.Image:
         ) from error
 
 
-def _is_inside(path: Path, roots: list[Path]) -> bool:
+def is_inside(path: Path, roots: list[Path]) -> bool:
+    """Whether a path, its links followed, lies under one of the folders."""
     real = path.resolve()
     return any(real.is_relative_to(root.resolve()) for root in roots)
 
@@ -148,15 +171,17 @@ def _is_inside(path: Path, roots: list[Path]) -> bool:
 def _require_inside(path: Path) -> None:
     # A link inside an allowed folder must not lead out of all of them.
     roots = allowed_roots()
-    if not _is_inside(path, roots):
+    if not is_inside(path, roots):
         raise ValueError(
             f"{path} leads to {path.resolve()}, outside the folders that may be read: {', '.join(map(str, roots))}."
         )
 
 
-def _folders(path: Path) -> list[str]:
+def folders(path: Path) -> list[str]:
+    """Names of the folders in a folder, hidden ones left out."""
     return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _is_category(path: Path) -> bool:
+def is_category(path: Path) -> bool:
+    """Whether a folder looks like one category of a dataset."""
     return any((path / name).is_dir() for name in ("train", "test", "test_public", "ground_truth"))

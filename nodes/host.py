@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import torch
+    from aiohttp import web
     from PIL import Image
 
 #: Environment variable with more dataset folders, separated like PATH.
@@ -194,6 +195,13 @@ class ComfyHost:
         from comfy.ldm.modules.attention import optimized_attention
 
         return optimized_attention(q, k, v, heads=heads, mask=mask, transformer_options=transformer_options)
+
+
+def window_routes() -> web.RouteTableDef | None:
+    """The HTTP routes of the running ComfyUI, to which scripts of its window may add; None where there is no window."""
+    # ComfyUI's server.py is never imported for this: where it is not running there is nothing to add to.
+    prompt_server = getattr(sys.modules.get("server"), "PromptServer", None)
+    return getattr(getattr(prompt_server, "instance", None), "routes", None)
 
 
 _installed: Host | None = None

@@ -56,11 +56,25 @@ def photo_folders(category: str, split: str, defect_type: str) -> list[PurePosix
     Raises:
         ValueError: an unknown split, or a name that is a path.
     """
-    check_name(category, "category")
     check_name(defect_type, "type")
+    return [folder / defect_type for folder in split_folders(category, split)]
+
+
+def split_folders(category: str, split: str) -> list[PurePosixPath]:
+    """Folders, relative to the root, that may hold the types of a split.
+
+    Raises:
+        ValueError: an unknown split, or a category that is a path.
+    """
+    check_name(category, "category")
     if split not in _SPLIT_FOLDERS:
         raise ValueError(f"split: {split!r} is unknown; expected one of {', '.join(SPLITS)}")
-    return [PurePosixPath(category, folder, defect_type) for folder in _SPLIT_FOLDERS[split]]
+    return [PurePosixPath(category, folder) for folder in _SPLIT_FOLDERS[split]]
+
+
+def types(names: Iterable[str]) -> list[str]:
+    """The types among the folders of a split, in natural order; MVTec AD 2 keeps its masks beside them."""
+    return sorted((name for name in names if name != "ground_truth"), key=natural_key)
 
 
 def mask_paths(photo: PurePosixPath) -> list[PurePosixPath]:

@@ -1,0 +1,71 @@
+"""Two addresses for ComfyUI's window: what a dataset root holds, and a thumbnail of one of its photos.
+
+``GET /defectforge/dataset?root=`` and ``GET /defectforge/thumbnail?root=&category=&split=&type=&index=``. What cannot
+be answered comes as status 400 with ``{"error": <the message that the node itself would give>}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web  # ComfyUI's own server is built on it
+
+from . import host
+from .dataset_files import find_photo
+from .dataset_listing import list_dataset, thumbnail
+
+#: The inputs of the node that name one photo.
+PHOTO = ("root", "category", "split", "type", "index")
+
+
+async def answer_dataset(request: web.Request) -> web.Response:
+    """The categories, splits and types below a root, with the number of their photos."""
+    try:
+        # Disks are slow and may be far away: in a thread, so that the server goes on answering.
+        listing = await asyncio.to_thread(list_dataset, request.query.get("root", ""))
+    except (ValueError, OSError) as error:
+        return web.json_response({"error": str(error)}, status=400)
+    return web.json_response({"categories": listing})
+
+
+async def answer_thumbnail(request: web.Request) -> web.Response:
+    """A small JPEG of one photo; with a header that says how many photos its folder holds."""
+    known = request.headers.get("If-None-Match")
+
+    def read() -> tuple[bytes | None, dict[str, str]]:
+        root, category, split, kind, index = (request.query.get(name, "") for name in PHOTO)
+        photo = find_photo(root, category, split, kind, _number(index))
+        # The browser asks each time, and is sent a picture only when the photo has changed.
+        tag = f'"{photo.fingerprint()}"'
+        headers = {"Cache-Control": "no-cache", "ETag": tag, "DefectForge-Count": str(photo.count)}
+        return None if tag == known else thumbnail(photo), headers
+
+    try:
+        picture, headers = await asyncio.to_thread(read)
+    except (ValueError, OSError) as error:
+        return web.json_response({"error": str(error)}, status=400)
+    if picture is None:
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=picture, content_type="image/jpeg", headers=headers)
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"index: {text!r} is not a whole number.") from None
+
+
+ROUTES = {"/defectforge/dataset": answer_dataset, "/defectforge/thumbnail": answer_thumbnail}
+
+
+def add_to_window() -> None:
+    """Offer the addresses in the running ComfyUI; nothing happens where there is no window (the embedded server)."""
+    table = host.window_routes()
+    if table is None:
+        return
+    # With two copies of the pack in custom_nodes, the same address twice would keep ComfyUI from starting.
+    taken = {route.path for route in table if isinstance(route, web.RouteDef)}
+    for path, answer in ROUTES.items():
+        if path not in taken:
+            table.get(path)(answer)
