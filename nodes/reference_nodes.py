@@ -159,9 +159,9 @@ class DefectForgeReferenceOnly(io.ComfyNode):
                     "surroundings",
                     options=list(SURROUNDINGS),
                     default=SURROUNDINGS[0],
-                    tooltip="With a target mask and without inpainting: hold what lies outside the mask as it would "
-                    "be without the reference (up to twice the time), or let it react a little. With a noise mask "
-                    "nothing outside changes anyway, and holding costs nothing.",
+                    tooltip="With a target mask and without inpainting: hold what lies outside the mask exactly as it "
+                    "is without the reference (it is sampled once more: twice the time), or let it react. With a noise "
+                    "mask nothing outside changes anyway, and holding costs nothing.",
                 ),
                 io.String.Input(
                     "batch_weights",
