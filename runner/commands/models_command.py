@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
-from rich.table import Table
 
 from ..checkpoints.fetch import check_hash, fetch
 from ..checkpoints.models import Model, find, local_path, models_directory, path_of, table
@@ -21,22 +22,17 @@ def list_all(folder: Path | None, as_json: bool) -> int:
     if as_json:
         print(json.dumps([asdict(model) | {"present": _present(model, folder)} for model in table()], indent=2))
         return OK
-    directory = models_directory(folder)
-    shown = Table(title=f"models folder: {directory}", title_justify="left", show_lines=True)
-    for heading in ("name", "kind", "size", "file", "from, sha256, licence", "there"):
-        shown.add_column(heading, overflow="fold")
+    # Blocks, not columns: addresses and hashes are there to be copied, and must not be cut or folded.
+    show = partial(Console(highlight=False).print, soft_wrap=True)
+    show(f"models folder: {models_directory(folder)}")
     for model in table():
+        there = "[green]there[/]" if _present(model, folder) else "[dim]not there[/]"
         source = f"defectforge models fetch {model.name}" if model.is_generated else str(model.url)
-        pinned = model.sha256 or ("written here" if model.is_generated else "not pinned")
-        shown.add_row(
-            model.name,
-            model.kind,
-            f"{model.native_size} px",
-            f"{model.folder}/{model.file}",
-            f"{source}\nsha256 {pinned}\n{model.licence}; {model.note}",
-            "yes" if _present(model, folder) else "no",
-        )
-    Console().print(shown)
+        show(f"\n[bold]{model.name}[/]  {model.kind}, {model.native_size} px, {there}")
+        show(f"  {model.folder}/{model.file}")
+        show(f"  {source}")
+        show(f"  sha256 {model.sha256 or ('written here' if model.is_generated else 'not known')}")
+        show(f"  {escape(model.licence)}; {escape(model.note)}")
     return OK
 
 
