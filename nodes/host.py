@@ -191,10 +191,16 @@ class ComfyHost:
         transformer_options: dict[str, Any],
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """ComfyUI's ``optimized_attention``; the options are passed on so that attention overrides keep working."""
+        """ComfyUI's ``optimized_attention``; the options are passed on so that attention overrides keep working.
+
+        ComfyUI tells an attention replacement in its options which precision the layer asks for (SD 2.x: float32).
+        """
         from comfy.ldm.modules.attention import optimized_attention
 
-        return optimized_attention(q, k, v, heads=heads, mask=mask, transformer_options=transformer_options)
+        precision = transformer_options.get("attn_precision")
+        return optimized_attention(
+            q, k, v, heads=heads, mask=mask, attn_precision=precision, transformer_options=transformer_options
+        )
 
 
 def window_routes() -> web.RouteTableDef | None:
