@@ -14,7 +14,7 @@ import torch
 
 from .algorithms.reference_bank import BankCache
 from .reference_config import DEFAULT_CACHE_BYTES, OPTION, Reference, ReferenceConfig
-from .reference_hold import doubled
+from .reference_hold import doubled, rewind
 from .reference_rows import Call, describe
 from .reference_run import Run
 
@@ -87,6 +87,7 @@ def wrap_sampling(
             with torch.random.fork_rng(devices):
                 report = doubled(callback, steps, second=False)
                 executor(guider, sigmas, dict(extra_args), report, noise.clone(), latent_image, None, *args, **kw)
+            rewind(guider)
             run.surroundings.replay()
             callback = doubled(callback, steps, second=True)
         return executor(guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask, *args, **kw)

@@ -77,6 +77,18 @@ class Surroundings:
         return None
 
 
+def rewind(guider: Any) -> None:
+    """Put scheduled LoRA hooks back to the start of their schedule, for a second run over the same noise levels.
+
+    ComfyUI's hook keyframes only move on, and weights that are patched for a keyframe stay until another one comes.
+    """
+    groups = [entry["hooks"] for entries in guider.conds.values() for entry in entries if entry.get("hooks")]
+    for group in groups:
+        group.reset()
+    if groups:
+        guider.model_patcher.clean_hooks()
+
+
 def doubled(callback: Callable[..., Any] | None, steps: int, second: bool) -> Callable[..., Any] | None:
     """A sampler's progress callback for one of two runs of `steps` steps that the window shows as one."""
     if callback is None:
