@@ -1,4 +1,4 @@
-"""Tiny SD 1.5-shaped models in the embedded server and in ComfyUI, behind one interface for the reference tests.
+"""Tiny models of several architectures in the embedded server and in ComfyUI, behind one interface.
 
 Runs in two interpreters: that of the tests and, for ComfyUI, that of its own virtual environment, where pytest and the
 package's dependencies may be absent. So this file imports torch, the oracle, and each host lazily.
@@ -9,19 +9,63 @@ from __future__ import annotations
 import importlib.util
 import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
-CHANNELS, CONTEXT, SCALE = 32, 64, 0.18215
+CONTEXT, SCALE = 64, 0.18215
 
 
-def load(name: str, path: Path) -> Any:
-    """Import a file under a name (tests are no package)."""
+@dataclass(frozen=True)
+class Architecture:
+    """A UNet in the shape of a published one, but narrow.
+
+    Attributes:
+        in_channels: 4, or 8 (instruct-pix2pix) or 9 (inpainting).
+        width: of the first level.
+        mult: width of each level in units of the first one's.
+        depth: transformer layers in each block of a level.
+        middle: transformer layers in the middle block.
+        context: width of the prompt.
+        head_channels: channels of an attention head; None: eight heads everywhere.
+        linear: linear projections around the transformer layers instead of convolutions.
+        vector: width of the vector conditioning, or None.
+        v_prediction: whether the network predicts v instead of the noise.
+        scale: latent scale of the autoencoder.
+        upcast: whether attention is asked to compute in float32.
+    """
+
+    in_channels: int = 4
+    width: int = 32
+    mult: tuple[int, ...] = (1, 2, 4, 4)
+    depth: tuple[int, ...] = (1, 1, 1, 0)
+    middle: int = 1
+    context: int = CONTEXT
+    head_channels: int | None = None
+    linear: bool = False
+    vector: int | None = None
+    v_prediction: bool = False
+    scale: float = SCALE
+    upcast: bool = False
+
+
+SD15 = Architecture()
+INPAINTING = Architecture(in_channels=9)
+PIX2PIX = Architecture(in_channels=8)
+SD2 = Architecture(width=64, context=1024, head_channels=64, linear=True, v_prediction=True, upcast=True)
+SDXL = Architecture(
+    mult=(1, 2, 4), depth=(0, 1, 2), middle=2, context=2048, head_channels=8, linear=True, vector=2816, scale=0.13025
+)
+
+
+def load(name: str, path: Path, package: bool = False) -> Any:
+    """Import a file under a name (tests are no package), or a package by its ``__init__.py``."""
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
+        inside = [str(path.parent)] if package else None
+        spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=inside)
         assert spec is not None and spec.loader is not None
         sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
@@ -50,7 +94,7 @@ class Harness(Protocol):
 
     name: str
 
-    def model(self, in_channels: int = 4) -> tuple[Any, dict[str, torch.Tensor]]:
+    def model(self, architecture: Architecture = SD15) -> tuple[Any, dict[str, torch.Tensor]]:
         """A fresh MODEL with random weights, and those weights under LDM names."""
 
     def guider(self, model: Any, conds: dict[str, list[Any]], cfg: float, cfg2: float = 1.0) -> Any:
@@ -74,7 +118,7 @@ class Embedded:
 
         host.install(EmbeddedHost(version="test", device="cpu"))
 
-    def model(self, in_channels: int = 4) -> tuple[Any, dict[str, torch.Tensor]]:
+    def model(self, architecture: Architecture = SD15) -> tuple[Any, dict[str, torch.Tensor]]:
         from defectforge.runner.embedded.engine.diffusion import DiffusionModel
         from defectforge.runner.embedded.engine.layout import UNetLayout
         from defectforge.runner.embedded.engine.model import EmbeddedModel
@@ -82,10 +126,20 @@ class Embedded:
         from defectforge.runner.embedded.engine.random_tensors import unet_shapes
         from defectforge.runner.embedded.engine.unet import LatentUNet
 
-        layout = UNetLayout(in_channels=in_channels, model_channels=CHANNELS, context_dim=CONTEXT)
+        assert architecture.head_channels in (None, 64) and architecture.vector is None, "not in the embedded server"
+        layout = UNetLayout(
+            in_channels=architecture.in_channels,
+            model_channels=architecture.width,
+            channel_mult=architecture.mult,
+            transformer_depth=architecture.depth,
+            middle_depth=architecture.middle,
+            context_dim=architecture.context,
+            linear_projection=architecture.linear,
+        )
         weights = draw({shape.name: tuple(shape.shape) for shape in unet_shapes(layout)})
         network = LatentUNet.from_ldm(weights, layout, torch.float32)
-        model = EmbeddedModel(DiffusionModel(network, ModelSampling(), torch.device("cpu")))
+        sampling = ModelSampling("v" if architecture.v_prediction else "eps")
+        model = EmbeddedModel(DiffusionModel(network, sampling, torch.device("cpu")))
         return model, {name: value.clone() for name, value in weights.items()}
 
     def guider(self, model: Any, conds: dict[str, list[Any]], cfg: float, cfg2: float = 1.0) -> Any:
@@ -110,73 +164,4 @@ class Embedded:
         clone = model.clone()
         name = next(n for n, _ in model.model.diffusion_model.named_parameters() if n.endswith("attn1.to_v.weight"))
         clone.add_weight_patches({name: lambda weight, strength: weight * strength}, 0.5)
-        return clone
-
-
-class ComfyUI:
-    """ComfyUI's real UNet, ModelPatcher and guiders; only in ComfyUI's own interpreter."""
-
-    name = "comfyui"
-
-    def model(self, in_channels: int = 4) -> tuple[Any, dict[str, torch.Tensor]]:
-        import comfy.model_base
-        import comfy.model_patcher
-        import comfy.supported_models
-
-        config = {
-            "image_size": 32,
-            "in_channels": in_channels,
-            "out_channels": 4,
-            "model_channels": CHANNELS,
-            "num_res_blocks": [2, 2, 2, 2],
-            "channel_mult": [1, 2, 4, 4],
-            "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0],
-            "transformer_depth_middle": 1,
-            "transformer_depth_output": [1] * 9 + [0] * 3,
-            "use_spatial_transformer": True,
-            "use_linear_in_transformer": False,
-            "context_dim": CONTEXT,
-            "num_heads": 8,
-            "num_head_channels": -1,
-            "legacy": False,
-            "adm_in_channels": None,
-            "use_temporal_attention": False,
-            "use_temporal_resblock": False,
-            "dtype": torch.float32,
-        }
-        kind = comfy.supported_models.SD15(dict(config))
-        kind.unet_config = dict(config)
-        kind.set_inference_dtype(torch.float32, None)
-        base = comfy.model_base.BaseModel(kind)
-        if in_channels == 9:
-            base.set_inpaint()
-        weights = draw({name: tuple(value.shape) for name, value in base.diffusion_model.state_dict().items()})
-        base.diffusion_model.load_state_dict(weights)
-        cpu = torch.device("cpu")
-        return comfy.model_patcher.ModelPatcher(base, cpu, cpu), weights
-
-    def guider(self, model: Any, conds: dict[str, list[Any]], cfg: float, cfg2: float = 1.0) -> Any:
-        import comfy.samplers
-        from comfy_extras.nodes_custom_sampler import Guider_DualCFG
-
-        if "middle" in conds:
-            dual = Guider_DualCFG(model)
-            dual.set_conds(conds["positive"], conds["middle"], conds["negative"])
-            dual.set_cfg(cfg, cfg2)
-            return dual
-        guider = comfy.samplers.CFGGuider(model)
-        guider.set_conds(conds["positive"], conds["negative"])
-        guider.set_cfg(cfg)
-        return guider
-
-    def sampler(self, name: str = "euler") -> Any:
-        import comfy.samplers
-
-        return comfy.samplers.sampler_object(name)
-
-    def with_lora(self, model: Any) -> Any:
-        clone = model.clone()
-        name = next(n for n, _ in model.model.named_parameters() if n.endswith("attn1.to_v.weight"))
-        weight = model.model.get_parameter(name)
-        clone.add_patches({name: (weight.detach() * 0.5,)}, 1.0)
         return clone
