@@ -49,7 +49,13 @@ def test_the_floor_is_the_version_that_was_tested(pyproject):
     assert pyproject["tool"]["comfy"]["requires-comfyui"] == ">=0.3.64"
 
 
-def test_what_a_user_does_not_run_is_not_packed():
-    ignored = (ROOT / ".comfyignore").read_text(encoding="utf-8").split()
-    assert {"tests/", "docs/", ".github/"} <= set(ignored)
-    assert not {"nodes/", "workflows/", "runner/", "locales/", "__init__.py", "requirements.txt"} & set(ignored)
+def test_what_a_user_does_not_run_is_not_packed_and_the_rest_is():
+    """The list is read as git reads a .gitignore: `docs/` without a slash in front would also drop the help pages."""
+    pathspec = pytest.importorskip("pathspec", reason="mypy brings it")
+    ignored = pathspec.GitIgnoreSpec.from_lines((ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines())
+    left_out = {"tests/conftest.py", "docs/runner.md", ".github/workflows/test.yml", ".ci/run"}
+    packed = ["__init__.py", "requirements.txt", "README.md", "LICENSE"]
+    for folder in ("nodes", "workflows", "runner", "locales"):
+        packed += [path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()]
+    assert {path for path in left_out if ignored.match_file(path)} == left_out
+    assert [path for path in packed if ignored.match_file(path)] == []
