@@ -34,6 +34,11 @@ _LAYOUT_CHANGED = (
 )
 
 
+#: Wrappers (under ComfyUI's names) that answer a model call with an earlier one's result; a reference pass is none of
+#: the picture's calls, so it must neither be answered like that nor be remembered.
+_STEP_CACHES = frozenset({"easycache"})
+
+
 @dataclass(frozen=True)
 class Reader:
     """Rows that read one reference's bank; `target` is ``[1 or rows, h, w]`` at latent resolution or None."""
@@ -95,6 +100,11 @@ class Written:
         self._left.discard(key)
         if not self._left:
             raise Written.Complete(self)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything wanted was met on the way."""
+        return not self._left
 
     def take_tokens(self, key: LayerKey, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         """Keep keys and values of the rows whose reference wants this layer, under their masks."""
@@ -190,6 +200,11 @@ def writing_options(
     if "patches" in own:
         # GLIGEN's boxes lie in the generated picture and are sized for its batch.
         own["patches"] = {name: value for name, value in own["patches"].items() if name != "middle_patch"}
+    if "wrappers" in own:
+        own["wrappers"] = {
+            kind: {key: functions for key, functions in named.items() if key not in _STEP_CACHES}
+            for kind, named in own["wrappers"].items()
+        }
     return _patched(own, {key: attention(key) for key in written.layers}, input_patch, output_patch)
 
 

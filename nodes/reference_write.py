@@ -17,6 +17,11 @@ from .reference_config import Reference, ReferenceConfig
 from .reference_patches import Written, writing_options
 from .reference_rows import Job, concat_row, first_rows
 
+_SKIPPED = (
+    "reference-only: another extension skips layers or whole model calls, also in the reference pass; the reference is "
+    "not read in the layers that did not run"
+)
+
 
 @dataclass
 class Writer:
@@ -84,8 +89,10 @@ class Writer:
         wanted = {job.key for job in jobs}
         written: dict[Hashable, Bank] = {}
         for group in groups.values():
-            for job, bank in zip(group, self._write_rows(executor, group, x, c_concat, options, kwargs), strict=True):
-                self.config.cache.put(job.key, bank)
+            banks, complete = self._write_rows(executor, group, x, c_concat, options, kwargs)
+            for job, bank in zip(group, banks, strict=True):
+                if complete:
+                    self.config.cache.put(job.key, bank)
                 if job.key in wanted:
                     written[job.key] = bank
         return written
@@ -98,8 +105,11 @@ class Writer:
         c_concat: torch.Tensor | None,
         options: dict[str, Any],
         kwargs: dict[str, Any],
-    ) -> list[Bank]:
-        """Run the network once on the noised references, one row a job, and take the features on the way."""
+    ) -> tuple[list[Bank], bool]:
+        """Run the network once on the noised references, one row a job, and take the features on the way.
+
+        Returns the bank of each row, and whether all wanted features are there.
+        """
         sigmas = torch.tensor([job.sigma for job in jobs], device=x.device, dtype=x.dtype)
         rows = []
         for job in jobs:
@@ -122,12 +132,16 @@ class Writer:
         written.warn = self.warn
         own = writing_options(options, written, [job.context.index for job in jobs], sigmas)
         try:
-            executor(noised, sigmas, concat, context, None, own, **extra)
+            # Patches that draw at random (token merging) must leave the picture's own draws as they are.
+            with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+                executor(noised, sigmas, concat, context, None, own, **extra)
         except Written.Complete as stop:
             # The features are all there: the rest of the network need not run.
             if stop.written is not written:
                 raise
-        return written.banks()
+        if not written.complete:
+            self.warn(_SKIPPED)
+        return written.banks(), written.complete
 
 
 def _at(key: Hashable, sigma: float) -> Hashable:
