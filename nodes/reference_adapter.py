@@ -1,4 +1,4 @@
-"""Attach references to a MODEL through three public wrappers; the model's modules are never touched.
+"""Attach references to a MODEL through four public wrappers; the model's modules are never touched.
 
 The wrappers are plain functions without state. The description of the references travels in the model's own options,
 the state of a run in the options of that run, so that branches of one graph do not mix and an exception leaves
@@ -47,6 +47,7 @@ def attach(
     if before is None:
         before = ReferenceConfig((), BankCache(DEFAULT_CACHE_BYTES, torch.device("cpu")))
         clone.add_wrapper_with_key("sampler_sample", WRAPPERS, wrap_sampling)
+        clone.add_wrapper_with_key("predict_noise", WRAPPERS, wrap_guidance)
         clone.add_wrapper_with_key("calc_cond_batch", WRAPPERS, wrap_conditionings)
         clone.add_wrapper_with_key("apply_model", WRAPPERS, wrap_model)
     options[OPTION] = ReferenceConfig(
@@ -94,6 +95,15 @@ def wrap_sampling(
     finally:
         options.pop(_RUN, None)
         run.close()
+
+
+def wrap_guidance(executor: Any, x: Any, timestep: Any, model_options: dict[str, Any], *args: Any, **kw: Any) -> Any:
+    """PREDICT_NOISE: where surroundings are held, keep the guided result there, whatever guidance did to it."""
+    run: Run | None = model_options.get("transformer_options", {}).get(_RUN)
+    denoised = executor(x, timestep, model_options, *args, **kw)
+    if run is None or run.surroundings is None:
+        return denoised
+    return run.surroundings.guide(timestep, denoised)
 
 
 def wrap_conditionings(

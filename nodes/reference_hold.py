@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,10 +19,23 @@ logger = logging.getLogger(__name__)
 Results = list[Any]
 
 
-@dataclass(frozen=True)
-class _Call:
-    timestep: torch.Tensor
-    results: Results
+class _Tape:
+    """What the calls of a run gave, to be met again in the same order."""
+
+    def __init__(self) -> None:
+        self._calls: list[tuple[torch.Tensor, Any]] = []
+        self._next = 0
+
+    def record(self, timestep: torch.Tensor, given: Any) -> None:
+        self._calls.append((timestep.clone(), given))
+
+    def meet(self, timestep: torch.Tensor) -> Any | None:
+        """What the call at this place gave; None from the first call on that is at another noise level."""
+        if 0 <= self._next < len(self._calls) and torch.equal(self._calls[self._next][0], timestep):
+            self._next += 1
+            return self._calls[self._next - 1][1]
+        self._next = -1
+        return None
 
 
 class Surroundings:
@@ -36,16 +48,17 @@ class Surroundings:
     def __init__(self, mask: torch.Tensor) -> None:
         self.mask = mask
         self.recording = True
-        self._calls: list[_Call] = []
-        self._next = 0
+        self._evaluated = _Tape()
+        self._guided = _Tape()
+        self._warned = False
 
     def record(self, timestep: torch.Tensor, results: Results) -> None:
         """Keep what one evaluation without references gave."""
-        self._calls.append(_Call(timestep.clone(), list(results)))
+        self._evaluated.record(timestep, list(results))
 
     def replay(self) -> None:
         """From now on the run with references is sampled."""
-        self.recording, self._next = False, 0
+        self.recording = False
 
     def keep(self, timestep: torch.Tensor, read: Results, evaluate: Callable[[], Results]) -> Results:
         """The results `read` inside the mask, those without references outside.
@@ -54,27 +67,32 @@ class Surroundings:
             timestep: noise level of this evaluation; it must be the recorded run's at the same place.
             evaluate: evaluates the same conditionings without references, at the picture as it is now.
         """
-        plain = self._recorded(timestep, read)
-        if plain is None:
+        plain = self._evaluated.meet(timestep)
+        if plain is None or len(plain) != len(read):
+            # A sampler that chooses its steps by the picture takes other ones from here on.
+            if not self._warned:
+                logger.warning(
+                    "reference-only: this sampler chooses its own steps, so the surroundings of the target mask are "
+                    "held nearly, not exactly; use a sampler with fixed steps, or an inpainting noise mask"
+                )
+            self._warned = True
             plain = evaluate()
         return [
             result if without is None else torch.lerp(without, result, self.mask.to(result))
             for result, without in zip(read, plain, strict=True)
         ]
 
-    def _recorded(self, timestep: torch.Tensor, read: Results) -> Results | None:
-        if self._next >= 0:
-            call = self._calls[self._next] if self._next < len(self._calls) else None
-            self._next += 1
-            if call is not None and len(call.results) == len(read) and torch.equal(call.timestep, timestep):
-                return call.results
-            # A sampler that chooses its steps by the picture takes other ones from here on.
-            self._next = -1
-            logger.warning(
-                "reference-only: this sampler chooses its own steps, so the surroundings of the target mask are held "
-                "nearly, not exactly; use a sampler with fixed steps, or an inpainting noise mask"
-            )
-        return None
+    def guide(self, timestep: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
+        """The guided result outside the mask as it was without references; in that run itself, keep it.
+
+        Guidance may mix places (rescaled guidance divides by the deviation of the whole picture), so equal
+        conditionings outside do not suffice.
+        """
+        if self.recording:
+            self._guided.record(timestep, denoised.clone())
+            return denoised
+        plain = self._guided.meet(timestep)
+        return denoised if plain is None else torch.where(self.mask.to(denoised) > 0, denoised, plain)
 
 
 def rewind(guider: Any) -> None:

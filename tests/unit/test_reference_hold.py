@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
-from defectforge.nodes.reference_hold import Surroundings, doubled
+from defectforge.nodes.reference_hold import Surroundings, doubled, rewind
 
 MASK = torch.tensor([[[[1.0, 0.25], [0.0, 0.0]]]])
 
@@ -64,6 +66,36 @@ def test_more_calls_than_were_recorded_are_evaluated(recorded, caplog):
     result, _ = recorded.keep(level(0.5), [latent(0.0), None], lambda: [latent(2.0), None])
     assert result[0, 0, 1, 1] == 2.0
     assert "held nearly" in caplog.text
+
+
+def test_what_guidance_made_of_the_picture_is_kept_outside_alone():
+    surroundings = Surroundings(MASK)
+    assert torch.equal(surroundings.guide(level(3.0), latent(8.0)), latent(8.0))
+    surroundings.replay()
+    guided = surroundings.guide(level(3.0), latent(0.0))
+    assert guided[0, 0].tolist() == [[0.0, 0.0], [8.0, 8.0]], "the mask's soft edge is mixed once, before guidance"
+    assert torch.equal(surroundings.guide(level(2.0), latent(0.0)), latent(0.0)), "nothing was recorded there"
+
+
+def test_scheduled_hooks_start_anew():
+    class Hooks:
+        resets = 0
+
+        def reset(self) -> None:
+            self.resets += 1
+
+    class Patcher:
+        cleaned = 0
+
+        def clean_hooks(self) -> None:
+            self.cleaned += 1
+
+    hooks, patcher = Hooks(), Patcher()
+    conds = {"positive": [{"hooks": hooks}, {}], "negative": [{"hooks": None}]}
+    rewind(SimpleNamespace(conds=conds, model_patcher=patcher))
+    assert (hooks.resets, patcher.cleaned) == (1, 1)
+    # A host without hooks has no such method either.
+    rewind(SimpleNamespace(conds={"positive": [{}], "negative": []}, model_patcher=None))
 
 
 def test_progress_counts_both_runs():
