@@ -20,7 +20,7 @@ from reference_setup import CASES, COMFYUI_ONLY, Setup
 
 __all__ = ["CASES", "COMFYUI_ONLY", "Setup", "run"]
 
-SUBJECTS = ("parity", "architectures", "guidance", "neutral", "cache", "runs", "local", "comfyui")
+SUBJECTS = ("parity", "architectures", "guidance", "neutral", "cache", "runs", "local", "comfyui", "extensions")
 for subject in SUBJECTS:
     importlib.import_module(f"reference_cases_{subject}")  # registers its cases
 

@@ -141,3 +141,25 @@ class ComfyUI:
                 schedule.add(comfy.hooks.HookKeyframe(factor, start))
             group.set_keyframes_on_hooks(schedule)
         return group
+
+    def patched(self, model: Any, name: str) -> Any:
+        """A clone with one of ComfyUI's own model patches."""
+        from comfy_extras.nodes_easycache import LazyCacheNode
+        from comfy_extras.nodes_freelunch import FreeU_V2
+        from comfy_extras.nodes_hypertile import HyperTile
+        from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete, RescaleCFG
+        from comfy_extras.nodes_pag import PerturbedAttentionGuidance
+        from comfy_extras.nodes_sag import SelfAttentionGuidance
+        from comfy_extras.nodes_tomesd import TomePatchModel
+
+        patches = {
+            "FreeU": lambda: FreeU_V2().patch(model, 1.3, 1.4, 0.9, 0.2),
+            "HyperTile": lambda: HyperTile.execute(model, 64, 2, 0, False),
+            "token merging": lambda: TomePatchModel.execute(model, 0.3),
+            "perturbed attention": lambda: PerturbedAttentionGuidance.execute(model, 30.0),
+            "self-attention guidance": lambda: SelfAttentionGuidance.execute(model, 0.5, 2.0),
+            "rescaled guidance": lambda: RescaleCFG().patch(model, 0.7),
+            "zero terminal SNR": lambda: ModelSamplingDiscrete().patch(model, "v_prediction", True),
+            "lazy step cache": lambda: LazyCacheNode.execute(model, 0.2, 0.15, 0.95, False),
+        }
+        return patches[name]()[0]
