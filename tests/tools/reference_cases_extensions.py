@@ -81,3 +81,16 @@ def a_step_cache_skips_steps_and_never_answers_for_the_reference(s: Setup) -> No
     differs(result, exact)
     differs(result, sampled(s, cached, **alone))
     same(sampled(s, s.attached(cache=features), **alone), exact)
+
+
+@comfyui_case
+def features_that_were_never_computed_are_not_kept(s: Setup) -> None:
+    def skip(executor: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+    skipping = s.base.clone()
+    skipping.add_wrapper_with_key("diffusion_model", "skip", skip)
+    features = new_cache()
+    result = sampled(s, s.attached(base=skipping, cache=features))
+    assert torch.equal(result, sampled(s, skipping)) and len(features) == 0
+    same(sampled(s, s.attached(cache=features)), sampled(s, s.attached()))
