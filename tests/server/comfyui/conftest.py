@@ -339,6 +339,16 @@ class Window:
             )
         return str(self.page.evaluate("document.querySelector('.sidebar-content-container').innerText"))
 
+    def help_pictures(self) -> list[dict[str, Any]]:
+        """File, width (0 where it did not load) and words of each picture in the open help panel."""
+        pictures = "[...document.querySelectorAll('.sidebar-content-container img')]"
+        with contextlib.suppress(playwright_timeout()):
+            self.page.wait_for_function(f"{pictures}.every(i => i.complete)", timeout=30_000)
+        found: list[dict[str, Any]] = self.page.evaluate(
+            pictures + ".map(i => ({file: i.src.split('/').pop(), width: i.naturalWidth, words: i.alt}))"
+        )
+        return found
+
 
 def quiet_start(comfyui: ComfyUI) -> None:
     """No tour of the templates, and no list of model files, which these tests leave out on purpose."""

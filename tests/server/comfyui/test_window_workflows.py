@@ -64,7 +64,7 @@ def help_pages() -> list[str]:
 
 
 @pytest.mark.parametrize("node_type", help_pages())
-def test_the_help_panel_shows_the_page_of_each_node(shared_window, node_type):
+def test_the_help_panel_shows_the_page_of_each_node_with_its_picture(shared_window, node_type):
     name = next(name for name in NAMES if any(n["type"] == node_type for n in saved(name)["nodes"]))
     shared_window.load(saved(name))
     shared_window.close_dialogs()
@@ -72,6 +72,10 @@ def test_the_help_panel_shows_the_page_of_each_node(shared_window, node_type):
     prose = next(line for line in page.splitlines() if line[:1].isalpha() and "[" not in line and "`" not in line)
     beginning = " ".join(prose.replace("*", "").split()[:6])
     assert beginning in " ".join(shared_window.help_of(node_type, beginning).split())
+    (picture,) = shared_window.help_pictures()
+    assert picture["file"] == f"{node_type}.jpg"
+    assert picture["width"] > 0, "it did not load"
+    assert f"![{picture['words']}]" in page
 
 
 def prepare(window: Any, nuts: Path, name: str = "inpaint_latent_noise") -> None:
