@@ -237,9 +237,11 @@ function browse(node) {
     dialog.onclick = (event) => {
         if (event.target === dialog) dialog.close() // beside it
     }
-    // The window's shortcuts (Delete, r, Ctrl-Enter, ...) are meant for the graph, not for what is typed here.
-    dialog.onkeydown = (event) => event.stopPropagation()
+    // The window's shortcuts (Delete, r, Escape, ...) are meant for the graph, not for what is typed here.
+    const hold = (event) => event.stopPropagation()
+    addEventListener("keydown", hold, true)
     dialog.onclose = () => {
+        removeEventListener("keydown", hold, true)
         dialog.remove()
         node.defectforgePreview.follow(true)
     }

@@ -141,6 +141,9 @@ def test_the_dialog_lists_what_the_root_holds(opened, drawn):
     opened.page.wait_for_function(
         "d => [...document.querySelectorAll(d + ' img')].every(i => i.naturalWidth === 128)", arg=DIALOG
     )
+    opened.page.evaluate("t => window.app.canvas.selectNode(window.app.graph._nodes.find(n => n.title === t))", TITLE)
+    folders.last.click()
+    opened.page.keyboard.press("Delete")  # a shortcut of the graph, which is not meant while the dialog is open
     opened.page.keyboard.press("Escape")
     opened.page.wait_for_selector(DIALOG, state="detached")
     assert by_title(opened.queue_form()) == committed(root=drawn), "looking changes nothing"
