@@ -13,8 +13,8 @@ from .algorithms.reference_bank import BankCache
 from .algorithms.reference_layers import CONTROL_MODES
 from .algorithms.reference_noise import NOISE_MODES
 from .algorithms.reference_resize import CROP_RULES, RESIZE_MODES, check_size, fit_reference
-from .reference_adapter import attach
-from .reference_config import (
+from .reference.adapter import attach
+from .reference.config import (
     CONTEXTS,
     DEFAULT_ROWS_AHEAD,
     MODES,

@@ -24,8 +24,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from defectforge.nodes.algorithms.reference_bank import BankCache
-from defectforge.nodes.reference_adapter import attach
-from defectforge.nodes.reference_config import build_references
+from defectforge.nodes.reference.adapter import attach
+from defectforge.nodes.reference.config import build_references
 from reference_harness import Embedded
 
 #: The schedule that a run takes its first `--steps` steps of.

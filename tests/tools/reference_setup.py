@@ -98,8 +98,8 @@ class Setup:
 
     def attached(self, latents: torch.Tensor | None = None, base: Any = None, **settings: Any) -> Any:
         """The model with references attached; settings of `attach` and `build_references` alike."""
-        from defectforge.nodes.reference_adapter import attach
-        from defectforge.nodes.reference_config import build_references
+        from defectforge.nodes.reference.adapter import attach
+        from defectforge.nodes.reference.config import build_references
 
         where = {name: settings.pop(name) for name in ("contexts", "ahead", "cache", "hold") if name in settings}
         base = self.base if base is None else base

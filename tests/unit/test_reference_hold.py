@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from defectforge.nodes.reference_hold import Surroundings, doubled, rewind
+from defectforge.nodes.reference.hold import Surroundings, doubled, rewind
 
 MASK = torch.tensor([[[[1.0, 0.25], [0.0, 0.0]]]])
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from . import host
-from .algorithms import adain
-from .algorithms.attention import (
+from .. import host
+from ..algorithms import adain
+from ..algorithms.attention import (
     Attend,
     ReferenceTokens,
     RowGroup,
@@ -23,8 +23,8 @@ from .algorithms.attention import (
     read_references,
     token_grid,
 )
-from .algorithms.reference_bank import Bank, LayerKey, Pair, PointKey
-from .reference_config import Reference
+from ..algorithms.reference_bank import Bank, LayerKey, Pair, PointKey
+from .config import Reference
 
 AttentionPatch = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]], torch.Tensor]
 

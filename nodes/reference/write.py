@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from . import host
-from .algorithms.reference_bank import Bank
-from .algorithms.reference_noise import NOISE_MODES, reference_noise
-from .reference_config import Reference, ReferenceConfig
-from .reference_patches import Written, writing_options
-from .reference_rows import Job, concat_row, first_rows
+from .. import host
+from ..algorithms.reference_bank import Bank
+from ..algorithms.reference_noise import NOISE_MODES, reference_noise
+from .config import Reference, ReferenceConfig
+from .patches import Written, writing_options
+from .rows import Job, concat_row, first_rows
 
 _SKIPPED = (
     "reference-only: another extension skips layers or whole model calls, also in the reference pass; the reference is "

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from .algorithms.reference_bank import BankCache
-from .reference_config import DEFAULT_CACHE_BYTES, OPTION, Reference, ReferenceConfig
-from .reference_hold import doubled, rewind
-from .reference_rows import Call, describe
-from .reference_run import Run
+from ..algorithms.reference_bank import BankCache
+from .config import DEFAULT_CACHE_BYTES, OPTION, Reference, ReferenceConfig
+from .hold import doubled, rewind
+from .rows import Call, describe
+from .run import Run
 
 #: Key of the wrappers on a model.
 WRAPPERS = "defectforge_reference"

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from .algorithms.adain import resize_mask
-from .algorithms.reference_bank import Bank, Same
-from .algorithms.reference_layers import is_active, step_of
-from .reference_config import LATENT_CHANNELS, Reference, ReferenceConfig
-from .reference_hold import Surroundings
-from .reference_patches import Plan, Reader, reading_options
-from .reference_rows import Area, Call, Context, Job, edits, equal_runs, shared_context
-from .reference_write import Writer
+from ..algorithms.adain import resize_mask
+from ..algorithms.reference_bank import Bank, Same
+from ..algorithms.reference_layers import is_active, step_of
+from .config import LATENT_CHANNELS, Reference, ReferenceConfig
+from .hold import Surroundings
+from .patches import Plan, Reader, reading_options
+from .rows import Area, Call, Context, Job, edits, equal_runs, shared_context
+from .write import Writer
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from .algorithms.reference_bank import digest
-from .reference_config import CONCAT_CHANNELS, Reference
+from ..algorithms.reference_bank import digest
+from .config import CONCAT_CHANNELS, Reference
 
 Area = tuple[int, int, int, int]
 Conds = Mapping[str, list[dict[str, Any]]]
