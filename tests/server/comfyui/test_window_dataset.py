@@ -163,6 +163,7 @@ def test_taking_a_photo_sets_the_widgets_and_the_node_shows_it(opened, drawn):
     assert node["widgets_values"] == [drawn, "hazelnut", "test", "hole", 1, "fixed"]
     assert node["size"] == [330, 244], "the preview takes no room from its neighbours"
     opened.page.keyboard.press("Control+z")
+    wait_for_note(opened, "index 0–2")
     assert saved_node(opened)["widgets_values"] == [drawn, "hazelnut", "train", "good", 0, "fixed"], "one step back"
 
 
