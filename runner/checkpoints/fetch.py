@@ -35,6 +35,8 @@ def can_generate(model: Model) -> bool:
 def fetch(model: Model, directory: Path, on_progress: OnProgress = lambda done, total: None) -> Path:
     """Put the model's file where the embedded server finds it; does nothing if it is there and right.
 
+    A generated file that is not right (broken, or of another version) is written again; other files are not touched.
+
     Raises:
         RequestError: it cannot be had here, or what came has another hash.
         ServerError: the download failed; what came so far is kept and continued the next time.
@@ -42,8 +44,12 @@ def fetch(model: Model, directory: Path, on_progress: OnProgress = lambda done, 
     """
     target = path_of(model, directory)
     if target.exists():
-        check_hash(model, target)
-        return target
+        try:
+            check_hash(model, target)
+            return target
+        except RequestError:
+            if not model.is_generated:
+                raise
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if model.is_generated:
@@ -70,7 +76,7 @@ def check_hash(model: Model, path: Path) -> None:
             f"the file of model '{model.name}' is broken or another one",
             where=str(path),
             expected=f"sha256 {model.sha256}, {model.bytes} bytes; found {found}",
-            mend=f"delete it, then: {model.how_to_get()}",
+            mend=model.how_to_get() if model.is_generated else f"delete it, then: {model.how_to_get()}",
         )
 
 
@@ -96,7 +102,7 @@ def _generate(model: Model, target: Path) -> None:
 
 def _random_checkpoint(model: Model, path: Path) -> None:
     """In a process of its own: it needs torch, the runner does without."""
-    module = f"{__package__}.embedded.random_checkpoint"
+    module = f"{__package__.removesuffix('.checkpoints')}.embedded.engine.random_checkpoint"
     command = [sys.executable, "-m", module, str(path), *RANDOM_OPTIONS[model.kind]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

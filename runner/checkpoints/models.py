@@ -142,6 +142,8 @@ def _of_needed_kind(model: Model, present_file: str, title: str) -> Model:
     present = by_file(present_file)
     if present is None or present.kind == model.kind:
         return model
+    if (present.kind, model.kind) == ("sd15", "sd15-inpaint"):
+        return model  # a 9-channel UNet takes the noise mask of a plain inpainting graph as its own mask
     for other in table():
         if other.family == model.family and other.kind == present.kind:
             return other

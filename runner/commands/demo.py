@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..checkpoints.choose_model import stand_ins
 from ..checkpoints.fetch import can_generate
+from ..checkpoints.models import find
 from ..datasets.manifest import read
 from ..datasets.output import MANIFEST
 from ..errors import OK
@@ -43,5 +44,6 @@ def demo(reporter: Reporter, out: Path, model: str | None = None) -> int:
 
 
 def best_generated() -> str:
-    """The miniature, or the random checkpoint where its weights are not there (its pictures are noise)."""
-    return next(candidate.name for candidate in stand_ins("sd15") if can_generate(candidate))
+    """The miniature that knows of masks, or the random checkpoint where its weights are not there (it draws noise)."""
+    candidates = (find("miniature-inpaint"), find("miniature"), *stand_ins("sd15"))
+    return next(candidate.name for candidate in candidates if can_generate(candidate))

@@ -51,6 +51,16 @@ def widened(unet: torch.nn.Module, channels: int, vector: int | None) -> torch.n
     return wide
 
 
+@torch.no_grad()
+def whiten(layer: torch.nn.Linear, embeddings: torch.Tensor) -> None:
+    """Let a layer start as if each number of an embedding had mean 0 and deviation 1: what all have in common says
+    nothing, and would drown what tells pictures apart."""
+    width = embeddings.shape[1]
+    mean, deviation = embeddings.float().mean(0), embeddings.float().std(0).clamp(min=1e-3)
+    layer.weight[:, :width] /= deviation
+    layer.bias -= layer.weight[:, :width] @ mean
+
+
 def adapt(unet: torch.nn.Module) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
     """Freeze everything but low-rank changes of the large weights and the small tensors; returns (factors, whole)."""
     unet.requires_grad_(False)
@@ -101,8 +111,10 @@ def main() -> None:
     base = miniature_unet()
     base.load_state_dict(torch.load(options.work / "unet.pt", weights_only=True)["ema"])
     unet = widened(base, data.channels, data.vector).to(device)
+    if data.vector is not None:
+        whiten(unet.class_embedding.linear_1, data.state["embeddings"].to(device))
     factors, whole = adapt(unet)
-    groups = [{"params": factors, "scale": 1.0}, {"params": whole, "scale": 0.5}]
+    groups = [{"params": factors, "scale": 1.0}, {"params": whole, "scale": 0.5 if data.vector is None else 1.0}]
     optimizer = torch.optim.AdamW(groups, lr=options.lr, weight_decay=0.0, betas=(0.9, 0.99), foreach=True)
     trained = [*factors, *whole]
     step = 0

@@ -69,6 +69,11 @@ def build_inpaint(work: Path, limit: int) -> None:
     save_atomically(state, work / "inpaint.pt")
 
 
+#: What lies under the mask in what the network is shown: grey, or the masked contents of the web UI's inpainting, which
+#: servers hand over where only a noise mask is set.
+CONTENTS = {"grey": 0.45, "noise": 0.35, "nothing": 0.1, "original": 0.1}
+
+
 class InpaintData:
     """Broken targets with a defect prompt, and one in four sound targets with a sound prompt."""
 
@@ -85,7 +90,21 @@ class InpaintData:
         broken = rng.random() < 0.75
         options = weighted(KINDS[self.state["kinds"][i]] if broken else None, self.state["zoomed"][i])
         text = options[rng.choice(len(options), p=[p for _, p in options])][0]
-        return Example(self.state["targets"][i, int(broken)].float(), self.state["extras"][i].float(), text)
+        extra = self.state["extras"][i].float()
+        return Example(self.state["targets"][i, int(broken)].float(), self.with_content(i, extra, rng), text)
+
+    def with_content(self, i: int, extra: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+        """Mask and masked latents ``[5, 16, 16]`` with one of `CONTENTS` under the mask."""
+        mask, latent = extra[:1], extra[1:]
+        content = rng.choice(list(CONTENTS), p=list(CONTENTS.values()))
+        if content == "grey":
+            return extra
+        under = {
+            "noise": lambda: torch.from_numpy(rng.standard_normal(latent.shape).astype(np.float32)),
+            "nothing": lambda: torch.zeros_like(latent),
+            "original": lambda: self.state["targets"][i, 0].float(),
+        }[content]()
+        return torch.cat([mask, latent * (1 - mask) + under * mask])
 
 
 class InstructData:

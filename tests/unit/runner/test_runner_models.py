@@ -11,7 +11,7 @@ import pytest
 from defectforge.runner.checkpoints import choose_model
 from defectforge.runner.checkpoints.choose_model import choose, missing_models, stand_ins
 from defectforge.runner.checkpoints.fetch import check_hash, fetch
-from defectforge.runner.checkpoints.models import find, settings_for, table
+from defectforge.runner.checkpoints.models import find, path_of, settings_for, table
 from defectforge.runner.datasets import hashes
 from defectforge.runner.datasets.hashes import remembered_sha256
 from defectforge.runner.errors import RequestError
@@ -110,3 +110,27 @@ def test_a_hash_is_remembered_until_the_file_changes(tmp_path: Path, monkeypatch
 def test_every_kind_has_a_stand_in_and_the_trained_one_comes_first(kind: str) -> None:
     names = [model.family for model in stand_ins(kind)]
     assert names == ["miniature", "random-sd15"]
+
+
+def test_an_inpainting_model_is_taken_where_a_plain_one_is_named(with_checkpoint: Any) -> None:
+    assert settings_for("miniature-inpaint", with_checkpoint)[0].value == "miniature-inpaint.safetensors"
+    assert settings_for("sd-v1-5-inpainting", with_checkpoint) == [
+        Setting("Checkpoint", "ckpt_name", find("sd-v1-5-inpainting").file),
+        Setting("Working crop", "size", 512),
+    ]
+
+
+def test_a_generated_file_that_is_not_right_is_written_again(tmp_path: Path) -> None:
+    model = find("miniature")
+    target = path_of(model, tmp_path)
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"an older one")
+    with pytest.raises(RequestError, match=rf"'miniature' is broken(.|\n)*{model.sha256}(.|\n)*models fetch miniature"):
+        check_hash(model, target)
+    fetch(model, tmp_path)
+    check_hash(model, target)
+
+
+def test_the_random_checkpoint_is_written_by_a_process_of_its_own(tmp_path: Path) -> None:
+    target = fetch(find("random-sd15"), tmp_path)
+    assert target.stat().st_size > 10**8
