@@ -51,7 +51,7 @@ class Studio:
         folders.use(self.places)
         host.install(EmbeddedHost("help pages", "cpu"))
         self.nodes = {node.__name__: node for node in asyncio.run(DefectForgeExtension().get_node_list())}
-        self.checkpoint_file, self.seed = checkpoint, seed
+        self.checkpoint_file, self.seed, self.cfg = checkpoint, seed, 7.0
 
     def run(self, name: str, **inputs: Any) -> tuple[Any, ...]:
         """Outputs of node ``DefectForge<name>``; what is not given has the schema's default."""
@@ -100,7 +100,7 @@ class Studio:
         from defectforge.runner.embedded.engine.sampling import ksampler
 
         positive, negative = (self.model.clip.encode(text) for text in ("defective hazelnut with hole", ""))
-        settings = (self.seed, 20, 7.0, "euler_ancestral", "normal")
+        settings = (self.seed, 20, self.cfg, "euler_ancestral", "normal")
         silent: Any = lambda *_: None  # noqa: E731
         done = ksampler(model, *settings, positive, negative, latent, denoise=denoise, callback=silent)
         picture: Tensor = self.model.vae.decode(done["samples"])

@@ -1,8 +1,9 @@
 """docs/reference_only.jpg: the same nuts with plain inpainting, reference-only, and local reference-only.
 
-    python tests/tools/reference_sheet.py --checkpoint FILE [--seed 1] [--nuts 4 11 15 27] [--out FILE.jpg]
+    python tests/tools/reference_sheet.py --checkpoint FILE --inpaint FILE [--seed 2] [--out FILE.jpg]
 
-FILE is the miniature checkpoint. Working crops of 128 px, 20 steps of euler_ancestral, cfg 7, as the workflows have.
+The files are the miniature, for the whole picture, and its inpainting variant, for the masked columns. Working crops of
+128 px, 20 steps of euler_ancestral, cfg 5.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ COLUMNS = (
 )
 
 
-def row(studio: Studio, nut: int) -> list[Image.Image]:
-    """The pictures of one nut."""
+def row(studio: Studio, painter: Studio, nut: int) -> list[Image.Image]:
+    """The pictures of one nut; `painter` has the model that inpaints."""
     from defectforge.runner.nuts import View, draw_defect, draw_nut
 
     broken, mark = (to_image(array) for array in draw_defect(REFERENCE, "hole", SIZE, view=View(half=HALF)))
@@ -45,12 +46,13 @@ def row(studio: Studio, nut: int) -> list[Image.Image]:
     latent, _ = studio.run("MaskedContent", pixels=crop, mask=target, vae=vae, seed=studio.seed)
 
     def stitched(model: object) -> Image.Image:
-        (out,) = studio.run("Stitch", stitch=stitch, image=studio.sample(model, latent))
+        (out,) = studio.run("Stitch", stitch=stitch, image=painter.sample(model, latent))
         return to_picture(out[:, window.rows, window.columns]).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
     def referenced(mode: str, local: bool) -> object:
         masks = {"reference_mask": reference_mask, "target_mask": target} if local else {}
-        (model,) = studio.run("ReferenceOnly", model=studio.model.model, vae=vae, image=reference, mode=mode, **masks)
+        base = (painter if local else studio).model.model
+        (model,) = studio.run("ReferenceOnly", model=base, vae=vae, image=reference, mode=mode, **masks)
         return model
 
     modes = ("reference_only", "reference_adain+attn")
@@ -59,7 +61,7 @@ def row(studio: Studio, nut: int) -> list[Image.Image]:
         to_picture(crop),
         to_picture(reference),
         shown(reference, reference_mask),
-        stitched(studio.model.model),
+        stitched(painter.model.model),
         *(to_picture(picture) for picture in whole),
         *(stitched(referenced(mode, True)) for mode in modes),
     ]
@@ -68,7 +70,9 @@ def row(studio: Studio, nut: int) -> list[Image.Image]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--inpaint", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--cfg", type=float, default=5.0)
     parser.add_argument("--nuts", type=int, nargs="+", default=[4, 11, 15, 27])
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "reference_only.jpg")
     options = parser.parse_args()
@@ -81,8 +85,10 @@ def main() -> None:
         draw.multiline_text((GAP + column * step, top), title, INK, font(13), spacing=2)
     with tempfile.TemporaryDirectory() as folder:
         studio = Studio(Path(folder), options.checkpoint, options.seed)
+        painter = Studio(Path(folder), options.inpaint, options.seed)
+        studio.cfg = painter.cfg = options.cfg
         for number, nut in enumerate(options.nuts):
-            for column, picture in enumerate(row(studio, nut)):
+            for column, picture in enumerate(row(studio, painter, nut)):
                 sheet.paste(picture, (GAP + column * step, HEAD + number * step))
     sheet.save(options.out, quality=88)
 

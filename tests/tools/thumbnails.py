@@ -24,6 +24,8 @@ from defectforge.runner.nuts import write_dataset
 from PIL import Image, ImageOps
 
 SIZE, INSET, GAP = 448, 110, 8
+#: Workflows whose mask a 9-channel model makes use of.
+MASKED = ("inpaint_", "img2prompt", "reference_local")
 
 
 def thumbnail(line: dict[str, Any], out: Path, data: Path) -> Image.Image:
@@ -57,7 +59,8 @@ def main() -> None:
             for name in options.names:
                 out = Path(scratch) / name
                 command = [sys.executable, "-m", "defectforge.runner", "run", name, "--data", str(data)]
-                command += ["--category", "hazelnut", "--type", "hole", "--model", "miniature", "--server", server.url]
+                model = "miniature-inpaint" if name.startswith(MASKED) else "miniature"
+                command += ["--category", "hazelnut", "--type", "hole", "--model", model, "--server", server.url]
                 command += ["--count", str(options.count), "--seed", str(options.seed), "--out", str(out)]
                 command += [part for value in options.set for part in ("--set", value)]
                 subprocess.run(command, check=True)
