@@ -62,7 +62,7 @@ def _stand_in(graph: Graph, object_info: dict[str, Any], folder: Path, fixed: Co
         model = by_file(file)
         if file in offered or model is None or model.is_generated or title_of(graph, node_id) in fixed:
             continue
-        for other in stand_ins(model.kind):
+        for other in _fitting_stand_ins(model.kind, graph):
             if can_generate(other):
                 note = (
                     f"{file} is not in {folder / model.folder}; using --model {other.name} ({other.note}). "
@@ -70,6 +70,18 @@ def _stand_in(graph: Graph, object_info: dict[str, Any], folder: Path, fixed: Co
                 )
                 return Choice(settings_for(other.name, graph), [], [note])
     return Choice()
+
+
+#: Nodes that give a latent its noise mask, which an inpainting model reads as its own mask.
+MASKING = ("DefectForgeMaskedContent", "SetLatentNoiseMask", "VAEEncodeForInpaint")
+
+
+def _fitting_stand_ins(kind: str, graph: Graph) -> list[Model]:
+    """Stand-ins of that kind; where a plain model inpaints, the trained inpainting variant comes before them."""
+    plain = stand_ins(kind)
+    if kind != "sd15" or not any(node["class_type"] in MASKING for node in graph.values()):
+        return plain
+    return [*(model for model in stand_ins("sd15-inpaint") if model.family == "miniature"), *plain]
 
 
 def stand_ins(kind: str) -> list[Model]:

@@ -58,6 +58,13 @@ class TestStandIn:
         assert choice.settings[0].value == "miniature.safetensors"
         assert "Say --model sd15 to insist" in choice.notes[0]
 
+    def test_where_a_plain_model_inpaints_the_inpainting_variant_stands_in(
+        self, with_checkpoint: Any, object_info: Any
+    ) -> None:
+        with_checkpoint["8"] = {"class_type": "DefectForgeMaskedContent", "inputs": {}, "_meta": {"title": "Content"}}
+        choice = choose(with_checkpoint, object_info, None, Path("/models"))
+        assert choice.settings[0].value == "miniature-inpaint.safetensors"
+
     def test_it_never_does_on_somebody_s_server(self, with_checkpoint: Any, object_info: Any) -> None:
         assert choose(with_checkpoint, object_info, None, None).settings == []
 
