@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,32 @@ def embedded_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(folders, "_current", places)
     monkeypatch.setattr(host, "_installed", EmbeddedHost("test", "cpu"))
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def write_captioner() -> Callable[[Path], None]:
+    """Writes a captioning model into a folder."""
+
+    def write(folder: Path) -> None:
+        """A captioning model of BLIP's kind: tiny, random, and so without anything sensible to say."""
+        import torch
+        from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
+        from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
+
+        folder.mkdir(parents=True)
+        words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *["a", "nut", "close", "up", "of", "with", "hole"]]
+        (folder / "vocab.txt").write_text("\n".join(words))
+        size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+        special = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0, "sep_token_id": 3}
+        config = BlipConfig(
+            text_config={**size, **special, "vocab_size": len(words), "encoder_hidden_size": 32},
+            vision_config={**size, "image_size": 32, "patch_size": 16},
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = BlipForConditionalGeneration(config)
+        BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+        BlipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+        model.save_pretrained(folder)
+
+    return write

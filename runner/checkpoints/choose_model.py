@@ -14,6 +14,9 @@ from ..graphs.overrides import Setting
 from .fetch import can_generate
 from .models import Model, by_file, checkpoint_loaders, files_named, path_of, settings_for, table
 
+#: Nodes that give a latent its noise mask.
+MASKING = ("DefectForgeMaskedContent", "SetLatentNoiseMask", "VAEEncodeForInpaint")
+
 
 @dataclass
 class Choice:
@@ -62,7 +65,7 @@ def _stand_in(graph: Graph, object_info: dict[str, Any], folder: Path, fixed: Co
         model = by_file(file)
         if file in offered or model is None or model.is_generated or title_of(graph, node_id) in fixed:
             continue
-        for other in _fitting_stand_ins(model.kind, graph):
+        for other in stand_ins(model.kind, inpaints(graph)):
             if can_generate(other):
                 note = (
                     f"{file} is not in {folder / model.folder}; using --model {other.name} ({other.note}). "
@@ -72,22 +75,21 @@ def _stand_in(graph: Graph, object_info: dict[str, Any], folder: Path, fixed: Co
     return Choice()
 
 
-#: Nodes that give a latent its noise mask, which an inpainting model reads as its own mask.
-MASKING = ("DefectForgeMaskedContent", "SetLatentNoiseMask", "VAEEncodeForInpaint")
+def inpaints(graph: Graph) -> bool:
+    """Whether a latent gets a noise mask, which an inpainting model reads as its own mask."""
+    return any(node["class_type"] in MASKING for node in graph.values())
 
 
-def _fitting_stand_ins(kind: str, graph: Graph) -> list[Model]:
-    """Stand-ins of that kind; where a plain model inpaints, the trained inpainting variant comes before them."""
-    plain = stand_ins(kind)
-    if kind != "sd15" or not any(node["class_type"] in MASKING for node in graph.values()):
-        return plain
-    return [*(model for model in stand_ins("sd15-inpaint") if model.family == "miniature"), *plain]
+def stand_ins(kind: str, inpaints: bool = False) -> list[Model]:
+    """Models that this program writes itself, the best one first.
 
-
-def stand_ins(kind: str) -> list[Model]:
-    """Models that this program writes itself, the best one first."""
+    Where a plain model inpaints, the trained inpainting variant comes before the plain ones.
+    """
     generated = [model for model in table() if model.is_generated and model.kind == kind]
-    return sorted(generated, key=lambda model: model.family != "miniature")
+    best_first = sorted(generated, key=lambda model: model.family != "miniature")
+    if kind == "sd15" and inpaints:
+        return [*(model for model in stand_ins("sd15-inpaint") if model.family == "miniature"), *best_first]
+    return best_first
 
 
 def _offered(graph: Graph, object_info: dict[str, Any]) -> set[str]:

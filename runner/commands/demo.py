@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ..checkpoints.choose_model import stand_ins
 from ..checkpoints.fetch import can_generate
-from ..checkpoints.models import find
 from ..datasets.manifest import read
 from ..datasets.output import MANIFEST
 from ..errors import OK
@@ -45,5 +44,4 @@ def demo(reporter: Reporter, out: Path, model: str | None = None) -> int:
 
 def best_generated() -> str:
     """The miniature that knows of masks, or the random checkpoint where its weights are not there (it draws noise)."""
-    candidates = (find("miniature-inpaint"), find("miniature"), *stand_ins("sd15"))
-    return next(candidate.name for candidate in candidates if can_generate(candidate))
+    return next(candidate.name for candidate in stand_ins("sd15", inpaints=True) if can_generate(candidate))

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
-
-tomllib = pytest.importorskip("tomllib") if sys.version_info >= (3, 11) else pytest.importorskip("tomli")
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "nodes" / "web" / "docs"
@@ -52,8 +49,7 @@ def test_no_picture_is_left_over():
     assert {file.name for file in DOCS.iterdir() if file.suffix != ".md" and file.is_file()} == shown
 
 
-def test_pictures_are_installed_with_the_package():
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    patterns = declared["tool"]["setuptools"]["package-data"]["defectforge.nodes"]
+def test_pictures_are_installed_with_the_package(pyproject):
+    patterns = pyproject["tool"]["setuptools"]["package-data"]["defectforge.nodes"]
     installed = {file for pattern in patterns for file in (ROOT / "nodes").glob(pattern)}
     assert set(DOCS.iterdir()) <= installed

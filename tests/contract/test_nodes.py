@@ -5,18 +5,11 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
-import sys
 from pathlib import Path
 
 import pytest
-import tomllib
 from comfy_api.latest import io
 from defectforge.nodes.extension import DefectForgeExtension
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pytest brings it
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "nodes" / "web" / "docs"
@@ -175,8 +168,8 @@ def test_importing_the_package_imports_nothing_of_comfyui():
     assert {getattr(statement, "module", None) for statement in top} <= {"__future__", "typing"}
 
 
-def test_requirements_for_the_manager_equal_the_package_s():
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+def test_requirements_for_the_manager_equal_the_package_s(pyproject):
+    declared = pyproject["project"]["dependencies"]
     listed = [
         line.strip()
         for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()

@@ -19,8 +19,9 @@ import torch
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from picture_sheet import FAINT, GAP, GROUND, INK, WIDTH, Tile, font, save, sheet, to_image, to_picture
-from picture_studio import CRACKED, HALF, PLAIN, REFERENCE, ROOT, SIZE, Studio, import_package, shown
+from by_location import ROOT, import_package
+from picture_sheet import FAINT, GAP, GROUND, INK, WIDTH, Tile, font, save, sheet, to_picture
+from picture_studio import CRACKED, PLAIN, Studio, shown
 
 DOCS = ROOT / "nodes" / "web" / "docs"
 ORANGE, BLUE = (230, 150, 60), (90, 140, 215)
@@ -140,10 +141,7 @@ def masked_content(studio: Studio) -> Image.Image:
 
 @page("ReferenceOnly", needs_model=True)
 def reference_only(studio: Studio) -> Image.Image:
-    from defectforge.runner.nuts import View, draw_defect
-
-    broken, mark = (to_image(array) for array in draw_defect(REFERENCE, size=SIZE, view=View(half=HALF)))
-    reference, _, reference_mask, _ = studio.run("CropForDefect", image=broken, mask=mark, label_mask=mark, size=128)
+    reference, reference_mask = studio.reference
     label, denoise, _ = studio.hole(PLAIN)
     crop, target, _, put_back = studio.run(
         "CropForDefect", image=studio.pair[0], mask=denoise, label_mask=label, size=128

@@ -6,13 +6,14 @@ python tests/tools/locales.py   writes locales/en again after a schema has chang
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from by_location import ROOT, import_package
+
 LOCALES = ROOT / "locales"
 
 
@@ -55,15 +56,7 @@ def text_of(data: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    spec = importlib.util.spec_from_file_location(
-        "defectforge", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None and spec.loader is not None
-    sys.modules["defectforge"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["defectforge"])
-    from defectforge.runner.embedded.api import standin
-
-    standin.install()
+    import_package()
     (LOCALES / "en").mkdir(parents=True, exist_ok=True)
     (LOCALES / "en" / "nodeDefs.json").write_text(text_of(node_definitions()), encoding="utf-8")
     (LOCALES / "en" / "main.json").write_text(text_of(main_definitions()), encoding="utf-8")

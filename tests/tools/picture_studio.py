@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ from picture_sheet import to_image, to_picture
 from PIL import Image
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parents[2]
 SIZE = 512
 #: Nuts that lie with their whole side and a part of the base in sight; and how close the camera is.
 NUT, REFERENCE, HALF = 4, 23, 0.85
@@ -22,19 +19,6 @@ NUT, REFERENCE, HALF = 4, 23, 0.85
 HOLE = 8
 #: Seeds of Place Hole Mask: one with cracks, one without.
 CRACKED, PLAIN = 16, 18
-
-
-def import_package() -> None:
-    """As ComfyUI does it: by location, so that the folder's name does not matter."""
-    spec = importlib.util.spec_from_file_location(
-        "defectforge", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None and spec.loader is not None
-    sys.modules["defectforge"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["defectforge"])
-    from defectforge.runner.embedded.api import standin
-
-    standin.install()
 
 
 class Studio:
@@ -86,6 +70,15 @@ class Studio:
 
         mask = self.pair[2]
         return mask, torch.from_numpy(grow_and_feather(to_array(mask[0]), 6.0, 8.0))[None]
+
+    @cached_property
+    def reference(self) -> tuple[Tensor, Tensor]:
+        """The working crop of another nut's hole, and its mask."""
+        from defectforge.runner.nuts import View, draw_defect
+
+        broken, mark = (to_image(array) for array in draw_defect(REFERENCE, size=SIZE, view=View(half=HALF)))
+        crop, _, mask, _ = self.run("CropForDefect", image=broken, mask=mark, label_mask=mark, size=128)
+        return crop, mask
 
     @cached_property
     def model(self) -> Any:

@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from reference_harness import ROOT, Harness, load
+from by_location import ROOT, load
+from reference_harness import Harness
 from reference_setup import CASES, COMFYUI_ONLY, Setup
 
 __all__ = ["CASES", "COMFYUI_ONLY", "Setup", "run"]

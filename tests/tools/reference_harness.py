@@ -6,16 +6,13 @@ package's dependencies may be absent. So this file imports torch, the oracle, an
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from by_location import ROOT, load
 
-ROOT = Path(__file__).resolve().parents[2]
 CONTEXT, SCALE = 64, 0.18215
 
 
@@ -59,17 +56,6 @@ SD2 = Architecture(width=64, context=1024, head_channels=64, linear=True, v_pred
 SDXL = Architecture(
     mult=(1, 2, 4), depth=(0, 1, 2), middle=2, context=2048, head_channels=8, linear=True, vector=2816, scale=0.13025
 )
-
-
-def load(name: str, path: Path, package: bool = False) -> Any:
-    """Import a file under a name (tests are no package), or a package by its ``__init__.py``."""
-    if name not in sys.modules:
-        inside = [str(path.parent)] if package else None
-        spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=inside)
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 oracle = load("reference_oracle", ROOT / "tests" / "unit" / "reference_oracle.py")

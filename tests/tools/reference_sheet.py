@@ -16,8 +16,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from by_location import ROOT, import_package
 from picture_sheet import GROUND, INK, font, to_image, to_picture
-from picture_studio import HALF, REFERENCE, ROOT, SIZE, Studio, import_package, shown
+from picture_studio import HALF, SIZE, Studio, shown
 
 SIDE, GAP, HEAD = 128, 4, 34
 COLUMNS = (
@@ -34,10 +35,9 @@ COLUMNS = (
 
 def row(studio: Studio, painter: Studio, nut: int) -> list[Image.Image]:
     """The pictures of one nut; `painter` has the model that inpaints."""
-    from defectforge.runner.nuts import View, draw_defect, draw_nut
+    from defectforge.runner.nuts import View, draw_nut
 
-    broken, mark = (to_image(array) for array in draw_defect(REFERENCE, "hole", SIZE, view=View(half=HALF)))
-    reference, _, reference_mask, _ = studio.run("CropForDefect", image=broken, mask=mark, label_mask=mark, size=SIDE)
+    reference, reference_mask = studio.reference
     photo = to_image(draw_nut(nut, SIZE, view=View(half=HALF)))
     part, _, _ = studio.run("ObjectMask", image=photo)
     label, denoise, _ = studio.run("PlaceHoleMask", image=photo, object_mask=part, seed=nut, max_cracks=0)

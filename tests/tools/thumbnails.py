@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from defectforge.runner.checkpoints import miniature
+from defectforge.runner.checkpoints.choose_model import inpaints
 from defectforge.runner.embedded import launch
+from defectforge.runner.graphs.export import api_path
 from defectforge.runner.graphs.graph import SHIPPED, shipped_workflows
 from defectforge.runner.nuts import write_dataset
 from PIL import Image, ImageOps
 
 SIZE, INSET, GAP = 448, 110, 8
-#: Workflows whose mask a 9-channel model makes use of.
-MASKED = ("inpaint_", "img2prompt", "reference_local")
 
 
 def thumbnail(line: dict[str, Any], out: Path, data: Path) -> Image.Image:
@@ -59,7 +59,8 @@ def main() -> None:
             for name in options.names:
                 out = Path(scratch) / name
                 command = [sys.executable, "-m", "defectforge.runner", "run", name, "--data", str(data)]
-                model = "miniature-inpaint" if name.startswith(MASKED) else "miniature"
+                graph = json.loads(api_path(name).read_text(encoding="utf-8"))
+                model = "miniature-inpaint" if inpaints(graph) else "miniature"
                 command += ["--category", "hazelnut", "--type", "hole", "--model", model, "--server", server.url]
                 command += ["--count", str(options.count), "--seed", str(options.seed), "--out", str(out)]
                 command += [part for value in options.set for part in ("--set", value)]

@@ -8,32 +8,23 @@ Writes docs/images/window_templates.jpg and docs/images/window_help.jpg.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import io
 import json
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from by_location import ROOT, load
+
 IMAGES = ROOT / "docs" / "images"
 WIDTH, LIMIT = 1200, 250_000
 VIEW: Any = {"width": 1680, "height": 1120}
 NODE = "DefectForgePlaceHoleMask"
-
-
-def browser_tests() -> ModuleType:
-    """The browser tests' fixtures, for what a person does in the window."""
-    path = ROOT / "tests" / "server" / "comfyui" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("browser_tests", path)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules["browser_tests"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def keep(page: Any, name: str) -> None:
@@ -90,7 +81,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Take the README's pictures of ComfyUI's window.")
     parser.add_argument("server", help="URL of a running ComfyUI")
     url = parser.parse_args().server.rstrip("/")
-    tests = browser_tests()
+    # The browser tests' set-up knows what a person does in the window.
+    tests = load("browser_tests", ROOT / "tests" / "server" / "comfyui" / "conftest.py")
     tests.quiet_start(SimpleNamespace(url=url))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,27 +25,10 @@ def test_the_word_is_replaced_and_the_defect_never_lost(caption, find, replace, 
 
 
 @pytest.fixture
-def captioning_model(embedded_host: Path) -> str:
-    """A captioning model of BLIP's kind in its folder: tiny, random, and so without anything sensible to say."""
-    import torch
-    from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
-    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
-
+def captioning_model(embedded_host: Path, write_captioner: Callable[[Path], None]) -> str:
+    """The name of a tiny captioning model in its folder."""
     folder = embedded_host / "models" / "caption" / "tiny"
-    folder.mkdir(parents=True)
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *["a", "nut", "close", "up", "of", "with", "hole"]]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    special = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0, "sep_token_id": 3}
-    config = BlipConfig(
-        text_config={**size, **special, "vocab_size": len(words), "encoder_hidden_size": 32},
-        vision_config={**size, "image_size": 32, "patch_size": 16},
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        BlipForConditionalGeneration(config).save_pretrained(folder)
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    BlipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    write_captioner(folder)
     return folder.name
 
 

@@ -86,7 +86,7 @@ def workspace() -> tuple[Path, Path] | str:
 
 
 @pytest.fixture(scope="session")
-def checkpoints(request: pytest.FixtureRequest) -> Path:
+def checkpoints(request: pytest.FixtureRequest, write_captioner: Callable[[Path], None]) -> Path:
     """A models folder with random checkpoints of each kind; written once and kept in pytest's cache."""
     models = request.config.cache.mkdir("models")
     folder = models / "checkpoints"
@@ -108,29 +108,6 @@ def checkpoints(request: pytest.FixtureRequest) -> Path:
     if not (captioner / "config.json").is_file():
         write_captioner(captioner)
     return models
-
-
-def write_captioner(folder: Path) -> None:
-    """A captioning model of BLIP's kind: tiny, random, and so without anything sensible to say."""
-    import torch
-    from transformers import BertTokenizer, BlipConfig, BlipForConditionalGeneration
-    from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
-
-    folder.mkdir(parents=True)
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *["a", "nut", "close", "up", "of", "with", "hole"]]
-    (folder / "vocab.txt").write_text("\n".join(words))
-    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    special = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0, "sep_token_id": 3}
-    config = BlipConfig(
-        text_config={**size, **special, "vocab_size": len(words), "encoder_hidden_size": 32},
-        vision_config={**size, "image_size": 32, "patch_size": 16},
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = BlipForConditionalGeneration(config)
-    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
-    BlipImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
-    model.save_pretrained(folder)
 
 
 @pytest.fixture(scope="session")
@@ -356,8 +333,8 @@ def quiet_start(comfyui: ComfyUI) -> None:
     requests.post(comfyui.url + "/settings", json=settings, timeout=60).raise_for_status()
 
 
-@pytest.fixture
-def window(browser: Any, comfyui: ComfyUI) -> Iterator[Window]:
+@contextlib.contextmanager
+def opened(browser: Any, comfyui: ComfyUI) -> Iterator[Window]:
     """A fresh window on the running server."""
     quiet_start(comfyui)
     context = browser.new_context(viewport={"width": 1600, "height": 1000})
@@ -367,15 +344,18 @@ def window(browser: Any, comfyui: ComfyUI) -> Iterator[Window]:
     context.close()
 
 
+@pytest.fixture
+def window(browser: Any, comfyui: ComfyUI) -> Iterator[Window]:
+    """A window of one test's own."""
+    with opened(browser, comfyui) as fresh:
+        yield fresh
+
+
 @pytest.fixture(scope="module")
 def shared_window(browser: Any, comfyui: ComfyUI) -> Iterator[Window]:
     """One window for all tests that only look."""
-    quiet_start(comfyui)
-    context = browser.new_context(viewport={"width": 1600, "height": 1000})
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    yield Window(page, comfyui.url).open()
-    context.close()
+    with opened(browser, comfyui) as fresh:
+        yield fresh
 
 
 @pytest.fixture(scope="session")
