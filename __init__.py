@@ -22,8 +22,8 @@ async def comfy_entrypoint() -> ComfyExtension:
     import logging
 
     try:
-        from .nodes.dataset_routes import add_to_window
         from .nodes.extension import DefectForgeExtension
+        from .nodes.routes import add_to_window
 
         # Not in the extension's on_load: v0.3.64, the oldest ComfyUI that this pack supports, does not call it.
         add_to_window()

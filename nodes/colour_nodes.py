@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from .algorithms.colour import Method, lock_colours
+from .algorithms.compositing.colour import Method, lock_colours
 from .algorithms.masks import as_mask_batch
 from .host import watched
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image, UnidentifiedImageError
 
 from . import host
-from .algorithms import mvtec
+from .datasets import mvtec
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from .algorithms import mvtec
 from .algorithms.pixels import from_pil, to_pil
 from .dataset_files import (
     Photo,
@@ -24,6 +23,7 @@ from .dataset_files import (
     no_categories,
     open_picture,
 )
+from .datasets import mvtec
 
 #: Longest side of a thumbnail in pixels.
 THUMBNAIL_SIZE = 192

@@ -7,10 +7,10 @@ import logging
 import torch
 from comfy_api.latest import io
 
-from .algorithms import mvtec
 from .algorithms.masks import binarise
 from .algorithms.pixels import from_pil
 from .dataset_files import find_photo, open_picture
+from .datasets import mvtec
 
 LOG = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from .algorithms import crops
-from .algorithms.fills import MaskedContent, latent_mask, mismatch, prepare, set_latent_content
+from .algorithms.compositing import crops
+from .algorithms.compositing.fills import MaskedContent, latent_mask, mismatch, prepare, set_latent_content
 from .algorithms.masks import as_mask_batch, binarise, to_array
 from .algorithms.overlay import overlay
 from .host import watched

@@ -7,11 +7,11 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from .algorithms.foreground import find_object
-from .algorithms.holes import HoleSettings, place_holes
 from .algorithms.masks import as_mask_batch, grow_and_feather, to_array, to_tensor
 from .algorithms.overlay import overlay
 from .algorithms.pixels import to_u8
+from .algorithms.placement.foreground import find_object
+from .algorithms.placement.holes import HoleSettings, place_holes
 from .host import watched
 
 STOP, USE_ANYWAY, WHOLE_PICTURE = "stop with an error", "use the mask anyway", "take the whole picture"

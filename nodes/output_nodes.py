@@ -10,10 +10,10 @@ from torch import Tensor
 from .. import __version__
 from . import host
 from .algorithms.masks import as_mask_batch, binarise
-from .algorithms.mvtec import check_name
 from .algorithms.overlay import overlay
 from .algorithms.pixels import to_pil
 from .algorithms.records import pair_record
+from .datasets.mvtec import check_name
 from .pair_files import PairPaths, safe_prefix, save_pair
 
 

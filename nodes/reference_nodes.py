@@ -9,10 +9,10 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from .algorithms.reference_bank import BankCache
-from .algorithms.reference_layers import CONTROL_MODES
-from .algorithms.reference_noise import NOISE_MODES
-from .algorithms.reference_resize import CROP_RULES, RESIZE_MODES, check_size, fit_reference
+from .algorithms.reference.bank import BankCache
+from .algorithms.reference.layers import CONTROL_MODES
+from .algorithms.reference.noise import NOISE_MODES
+from .algorithms.reference.resize import CROP_RULES, RESIZE_MODES, check_size, fit_reference
 from .reference.adapter import attach
 from .reference.config import (
     CONTEXTS,

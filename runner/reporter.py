@@ -10,8 +10,8 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from .datasets.plan import Job
 from .errors import DefectForgeError
+from .plans.plan import Job
 
 Event = dict[str, Any]
 

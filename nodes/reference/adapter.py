@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..algorithms.reference_bank import BankCache
+from ..algorithms.reference.bank import BankCache
 from .config import DEFAULT_CACHE_BYTES, OPTION, Reference, ReferenceConfig
 from .hold import doubled, rewind
 from .rows import Call, describe

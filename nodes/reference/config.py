@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ..algorithms.reference_bank import BankCache, digest
-from ..algorithms.reference_layers import AdainPoint, AttentionLayer, UNetLayout, effective_fidelity, unet_layout
-from ..algorithms.reference_noise import NOISE_MODES
+from ..algorithms.reference.bank import BankCache, digest
+from ..algorithms.reference.layers import AdainPoint, AttentionLayer, UNetLayout, effective_fidelity, unet_layout
+from ..algorithms.reference.noise import NOISE_MODES
 
 #: Names of the original's preprocessors.
 MODES = ("reference_only", "reference_adain", "reference_adain+attn")

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from .. import host
-from ..algorithms import adain
-from ..algorithms.attention import (
+from ..algorithms.reference import adain
+from ..algorithms.reference.attention import (
     Attend,
     ReferenceTokens,
     RowGroup,
@@ -23,7 +23,7 @@ from ..algorithms.attention import (
     read_references,
     token_grid,
 )
-from ..algorithms.reference_bank import Bank, LayerKey, Pair, PointKey
+from ..algorithms.reference.bank import Bank, LayerKey, Pair, PointKey
 from .config import Reference
 
 AttentionPatch = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, dict[str, Any]], torch.Tensor]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..algorithms.reference_bank import digest
+from ..algorithms.reference.bank import digest
 from .config import CONCAT_CHANNELS, Reference
 
 Area = tuple[int, int, int, int]

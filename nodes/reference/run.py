@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from ..algorithms.adain import resize_mask
-from ..algorithms.reference_bank import Bank, Same
-from ..algorithms.reference_layers import is_active, step_of
+from ..algorithms.reference.adain import resize_mask
+from ..algorithms.reference.bank import Bank, Same
+from ..algorithms.reference.layers import is_active, step_of
 from .config import LATENT_CHANNELS, Reference, ReferenceConfig
 from .hold import Surroundings
 from .patches import Plan, Reader, reading_options

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from .. import host
-from ..algorithms.reference_bank import Bank
-from ..algorithms.reference_noise import NOISE_MODES, reference_noise
+from ..algorithms.reference.bank import Bank
+from ..algorithms.reference.noise import NOISE_MODES, reference_noise
 from .config import Reference, ReferenceConfig
 from .patches import Written, writing_options
 from .rows import Job, concat_row, first_rows

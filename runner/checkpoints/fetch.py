@@ -10,8 +10,8 @@ from pathlib import Path
 
 import requests
 
-from ..datasets.hashes import remembered_sha256, sha256_of
 from ..errors import Problem, RequestError, ServerError, StorageError, request_error
+from ..outputs.hashes import remembered_sha256, sha256_of
 from . import miniature
 from .models import Model, path_of
 

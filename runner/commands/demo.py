@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ..checkpoints.choose_model import stand_ins
 from ..checkpoints.fetch import can_generate
-from ..datasets.manifest import read
-from ..datasets.output import MANIFEST
 from ..errors import OK
+from ..outputs.manifest import read
+from ..outputs.output import MANIFEST
 from ..reporter import Reporter
 from .contact_sheet import write_sheet
 from .request import Request

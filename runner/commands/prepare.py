@@ -10,13 +10,13 @@ from typing import Any
 from ..checkpoints.choose_model import Choice, choose, missing_models, raise_if
 from ..checkpoints.fetch import check_hash, fetch
 from ..checkpoints.models import by_file, files_named, local_path, models_directory
-from ..datasets.plan import Plan, Selection, make_plan
 from ..errors import DefectForgeError, Problem, request_error
 from ..graphs.convert import queue_form
 from ..graphs.graph import Graph, Workflow, load
 from ..graphs.overrides import Setting, apply, parse_sets, parse_varies
 from ..graphs.roles import find_roles
 from ..graphs.schema import find_problems
+from ..plans.plan import Plan, Selection, make_plan
 from ..servers.client import Client, ServerInfo
 from .request import Request, shard_of
 

@@ -14,14 +14,14 @@ from PIL import Image
 from ..checkpoints.choose_model import Choice, missing_models, raise_if
 from ..checkpoints.fetch import fetch
 from ..checkpoints.models import by_file, checkpoint_loaders
-from ..datasets.dataset import Checked, Photo, check_photos
-from ..datasets.manifest import read, select
-from ..datasets.output import MANIFEST, check_place
-from ..datasets.plan import Input, Job, Plan
 from ..errors import OK, SOME_JOBS_FAILED, Problem, RequestError, request_error
 from ..graphs.graph import Graph, Workflow, canonical_hash
 from ..graphs.roles import Roles, find_roles
 from ..graphs.schema import find_problems
+from ..outputs.manifest import read, select
+from ..outputs.output import MANIFEST, check_place
+from ..plans.dataset import Checked, Photo, check_photos
+from ..plans.plan import Input, Job, Plan
 from ..reporter import Reporter
 from ..servers.worker import Timing
 from .prepare import Prepared, Site

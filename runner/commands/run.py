@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints.models import by_file, files_named, local_path, models_directory
-from ..datasets.commit import Committer
-from ..datasets.dataset import Category
-from ..datasets.hashes import remembered_sha256
-from ..datasets.journal import DONE, FAILED, SUBMITTED, Journal
-from ..datasets.manifest import Manifest
-from ..datasets.output import JOURNAL, MANIFEST, check_place, check_space
-from ..datasets.plan import Job, Plan, check_chosen_type
-from ..datasets.source import JobSource
 from ..errors import INTERRUPTED, NO_SERVER, OK, SOME_JOBS_FAILED, request_error
+from ..outputs.commit import Committer
+from ..outputs.hashes import remembered_sha256
+from ..outputs.journal import DONE, FAILED, SUBMITTED, Journal
+from ..outputs.manifest import Manifest
+from ..outputs.output import JOURNAL, MANIFEST, check_place, check_space
+from ..plans.dataset import Category
+from ..plans.plan import Job, Plan, check_chosen_type
+from ..plans.source import JobSource
 from ..reporter import Reporter
 from ..servers.client import Client
 from ..servers.collect import Collector

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..datasets.commit import Committer, Fetched, pair_references, verify
-from ..datasets.dataset import Checked
-from ..datasets.plan import Job, Plan
 from ..graphs.graph import Graph, is_link, title_of
+from ..outputs.commit import Committer, Fetched, pair_references, verify
+from ..plans.dataset import Checked
+from ..plans.plan import Job, Plan
 from .client import Client, ServerInfo
 
 RECORD_VERSION = 1

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..datasets.plan import Job
+from ..plans.plan import Job
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path, PurePosixPath
 
-from ..datasets.plan import Input, Job
 from ..errors import request_error
+from ..plans.plan import Input, Job
 from .client import Client, Unclear
 
 

@@ -12,11 +12,11 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from ..datasets.commit import NotAPair
-from ..datasets.journal import Journal
-from ..datasets.plan import Job
-from ..datasets.source import JobSource
 from ..errors import RequestError, ServerError, StorageError, server_error
+from ..outputs.commit import NotAPair
+from ..outputs.journal import Journal
+from ..plans.plan import Job
+from ..plans.source import JobSource
 from .client import Client, Rejected, Unclear, Unreachable
 from .collect import Collector
 from .connection import Connection

@@ -12,9 +12,9 @@ import time
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from defectforge.nodes.algorithms.foreground import find_object
-from defectforge.nodes.algorithms.holes import HoleSettings, place_holes
 from defectforge.nodes.algorithms.masks import grow_and_feather
+from defectforge.nodes.algorithms.placement.foreground import find_object
+from defectforge.nodes.algorithms.placement.holes import HoleSettings, place_holes
 
 SIDE = 1024
 SEEDS = 100

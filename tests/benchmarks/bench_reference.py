@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-from defectforge.nodes.algorithms.reference_bank import BankCache
+from defectforge.nodes.algorithms.reference.bank import BankCache
 from defectforge.nodes.reference.adapter import attach
 from defectforge.nodes.reference.config import build_references
 from reference_harness import Embedded

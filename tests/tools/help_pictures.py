@@ -85,7 +85,7 @@ def place_hole_mask(studio: Studio) -> Image.Image:
 
 @page("CropForDefect")
 def crop_for_defect(studio: Studio) -> Image.Image:
-    from defectforge.nodes.algorithms.crops import LATENT_CELL, hole_diameter
+    from defectforge.nodes.algorithms.compositing.crops import LATENT_CELL, hole_diameter
     from defectforge.nodes.algorithms.masks import to_array
 
     label, denoise, _ = studio.hole(CRACKED)

@@ -139,7 +139,7 @@ class Setup:
 
     def unit(self, number: int = 0, sigmas: tuple[float, ...] = SIGMAS, seed: int = SEED, **settings: Any) -> Any:
         """The oracle's unit for one of the references, with the package's noise."""
-        from defectforge.nodes.algorithms.reference_noise import reference_noise
+        from defectforge.nodes.algorithms.reference.noise import reference_noise
 
         latent = self.references[number : number + 1] * self.shape.scale
         ordinal = settings.pop("ordinal", number)
@@ -201,6 +201,6 @@ def disc(radius: float = 0.18) -> torch.Tensor:
 
 
 def new_cache(limit: int = 2**30) -> Any:
-    from defectforge.nodes.algorithms.reference_bank import BankCache
+    from defectforge.nodes.algorithms.reference.bank import BankCache
 
     return BankCache(limit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from defectforge.nodes.algorithms.colour import lock_colours
+from defectforge.nodes.algorithms.compositing.colour import lock_colours
 from scipy.ndimage import gaussian_filter
 from skimage.color import deltaE_ciede2000, rgb2lab
 

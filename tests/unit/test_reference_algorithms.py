@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from defectforge.nodes.algorithms import adain, attention
-from defectforge.nodes.algorithms.attention import (
+from defectforge.nodes.algorithms.reference import adain, attention
+from defectforge.nodes.algorithms.reference.attention import (
     ReferenceTokens,
     RowGroup,
     covered_tokens,
     read_references,
     token_grid,
 )
-from defectforge.nodes.algorithms.reference_bank import Bank, BankCache, digest
-from defectforge.nodes.algorithms.reference_layers import effective_fidelity, is_active, step_of, unet_layout
-from defectforge.nodes.algorithms.reference_noise import diffuse, reference_noise
-from defectforge.nodes.algorithms.reference_resize import fit_reference
+from defectforge.nodes.algorithms.reference.bank import Bank, BankCache, digest
+from defectforge.nodes.algorithms.reference.layers import effective_fidelity, is_active, step_of, unet_layout
+from defectforge.nodes.algorithms.reference.noise import diffuse, reference_noise
+from defectforge.nodes.algorithms.reference.resize import fit_reference
 
 SD15 = {
     "in_channels": 4,

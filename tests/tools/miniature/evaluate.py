@@ -18,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from captions import P1
 from classifier import HoleClassifier, shrunk, trained_classifier
-from defectforge.nodes.algorithms import crops, fills, holes, masks
+from defectforge.nodes.algorithms import masks
+from defectforge.nodes.algorithms.compositing import crops, fills
+from defectforge.nodes.algorithms.placement import holes
 from defectforge.runner.checkpoints import miniature
 from defectforge.runner.embedded.engine.checkpoint import Checkpoint, load_checkpoint
 from defectforge.runner.embedded.engine.sampling import ksampler

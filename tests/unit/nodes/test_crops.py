@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from defectforge.nodes.algorithms.crops import (
+from defectforge.nodes.algorithms.compositing.crops import (
     LEAST_DIAMETERS,
     Stitch,
     Window,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
-from defectforge.nodes import dataset_routes
+from defectforge.nodes import routes as dataset_routes
 from defectforge.nodes.dataset_files import find_photo
 from defectforge.nodes.dataset_listing import THUMBNAIL_SIZE, list_dataset, thumbnail
 from PIL import Image

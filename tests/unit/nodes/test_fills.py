@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from defectforge.nodes.algorithms.fills import (
+from defectforge.nodes.algorithms.compositing.fills import (
     LATENT_SCALE,
     MaskedContent,
     blur_mask,

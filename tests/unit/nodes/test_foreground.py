@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from defectforge.nodes.algorithms.foreground import find_object
+from defectforge.nodes.algorithms.placement.foreground import find_object
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from defectforge.nodes.algorithms.hole_shapes import HoleShape, draw_core, draw_cracks, polygon_area, rasterise
-from defectforge.nodes.algorithms.holes import HoleSettings, NoPlaceError, place_holes
+from defectforge.nodes.algorithms.placement.hole_shapes import (
+    HoleShape,
+    draw_core,
+    draw_cracks,
+    polygon_area,
+    rasterise,
+)
+from defectforge.nodes.algorithms.placement.holes import HoleSettings, NoPlaceError, place_holes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage

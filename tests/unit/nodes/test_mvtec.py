@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 import pytest
-from defectforge.nodes.algorithms.mvtec import mask_paths, nearest, photo_folders, pictures
+from defectforge.nodes.datasets.mvtec import mask_paths, nearest, photo_folders, pictures
 
 
 def test_pictures_come_in_natural_order_without_other_files():

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from defectforge.nodes.algorithms.foreground import Foreground, find_object
-from defectforge.nodes.algorithms.holes import place_holes
+from defectforge.nodes.algorithms.placement.foreground import Foreground, find_object
+from defectforge.nodes.algorithms.placement.holes import place_holes
 from PIL import Image
 from scipy.interpolate import CubicSpline
 

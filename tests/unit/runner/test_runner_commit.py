@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from defectforge.runner.datasets import commit as module
-from defectforge.runner.datasets.commit import Committer, Fetched, NotAPair, names, pair_references, verify
-from defectforge.runner.datasets.journal import DONE, PENDING, Journal
-from defectforge.runner.datasets.manifest import Manifest, read
 from defectforge.runner.errors import RequestError, StorageError
+from defectforge.runner.outputs import commit as module
+from defectforge.runner.outputs.commit import Committer, Fetched, NotAPair, names, pair_references, verify
+from defectforge.runner.outputs.journal import DONE, PENDING, Journal
+from defectforge.runner.outputs.manifest import Manifest, read
 from PIL import Image
 
 

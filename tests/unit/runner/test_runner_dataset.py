@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from defectforge.runner.datasets.dataset import Category, categories, check_photos
 from defectforge.runner.errors import RequestError
+from defectforge.runner.plans.dataset import Category, categories, check_photos
 
 
 def test_good_photos_come_from_train_and_from_test_where_there_is_no_training_split(mvtec: Path) -> None:

@@ -12,10 +12,10 @@ from defectforge.runner.checkpoints import choose_model
 from defectforge.runner.checkpoints.choose_model import choose, missing_models, stand_ins
 from defectforge.runner.checkpoints.fetch import check_hash, fetch
 from defectforge.runner.checkpoints.models import find, path_of, settings_for, table
-from defectforge.runner.datasets import hashes
-from defectforge.runner.datasets.hashes import remembered_sha256
 from defectforge.runner.errors import RequestError
 from defectforge.runner.graphs.overrides import Setting
+from defectforge.runner.outputs import hashes
+from defectforge.runner.outputs.hashes import remembered_sha256
 
 
 def test_the_table_is_sound() -> None:

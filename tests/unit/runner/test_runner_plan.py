@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectforge.runner.datasets.plan import Plan, Selection, make_plan
 from defectforge.runner.errors import RequestError
 from defectforge.runner.graphs.overrides import Axis, Setting
 from defectforge.runner.graphs.roles import find_roles
+from defectforge.runner.plans.plan import Plan, Selection, make_plan
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from defectforge.runner.commands.request import Request, shard_of, with_plan_file
-from defectforge.runner.datasets.output import check_place, check_space
-from defectforge.runner.datasets.plan import Selection, make_plan
 from defectforge.runner.errors import RequestError
 from defectforge.runner.graphs.overrides import parse_varies
 from defectforge.runner.graphs.roles import find_roles
+from defectforge.runner.outputs.output import check_place, check_space
+from defectforge.runner.plans.plan import Selection, make_plan
 
 PLAN = """
 workflow: inpaint_latent_noise

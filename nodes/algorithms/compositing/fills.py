@@ -17,7 +17,7 @@ from PIL import Image, ImageChops, ImageFilter
 from scipy import ndimage
 from torch import Tensor
 
-from .pixels import from_u8, to_pil, to_u8
+from ..pixels import from_u8, to_pil, to_u8
 
 #: Factor between the VAE's latent and the one Stable Diffusion 1.x and 2.x sample in.
 LATENT_SCALE = 0.18215

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import request_error
-from .plan import Job
+from ..plans.plan import Job
 
 PENDING, SUBMITTED, COMMITTING, DONE, FAILED = "pending", "submitted", "committing", "done", "failed"
 

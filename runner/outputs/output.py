@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from ..errors import request_error
-from .plan import Plan
+from ..plans.plan import Plan
 
 JOURNAL, MANIFEST = "run.sqlite", "manifest.jsonl"
 # A result PNG beside its photo: generated noise packs worse than a photo, the mask packs to almost nothing.

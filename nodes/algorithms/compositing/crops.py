@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from .masks import bounding_box
-from .pixels import resize, resize_mask
+from ..masks import bounding_box
+from ..pixels import resize, resize_mask
 
 #: Pixels of a picture for each cell of its latent.
 LATENT_CELL = 8

@@ -1,0 +1,1 @@
+"""From the photo to the working crop and back: crops, fills, colours."""

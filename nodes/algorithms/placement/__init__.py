@@ -1,0 +1,1 @@
+"""Where a defect may go on a part, and the shape it gets there."""

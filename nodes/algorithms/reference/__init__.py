@@ -1,0 +1,1 @@
+"""Reference-only attention as pure functions on tensors."""

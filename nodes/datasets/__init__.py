@@ -1,0 +1,1 @@
+"""The reader of datasets: layouts, names, pictures, masks."""

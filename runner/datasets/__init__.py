@@ -1,1 +1,0 @@
-"""Datasets in MVTec AD layout: photos in, pairs, journal and manifest out."""

@@ -1,0 +1,1 @@
+"""What a run has made: its folder, journal, commits and manifest."""

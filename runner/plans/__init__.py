@@ -1,0 +1,1 @@
+"""What a run is to make: photos, jobs, and the waiting line."""
