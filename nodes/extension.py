@@ -11,6 +11,7 @@ class DefectForgeExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         """The node classes, in the order in which they are listed."""
         from . import (
+            blend_nodes,
             colour_nodes,
             dataset_nodes,
             inpaint_nodes,
@@ -18,7 +19,18 @@ class DefectForgeExtension(ComfyExtension):
             output_nodes,
             prompt_nodes,
             reference_nodes,
+            selection_nodes,
         )
 
-        families = (dataset_nodes, mask_nodes, inpaint_nodes, colour_nodes, prompt_nodes, reference_nodes, output_nodes)
+        families = (
+            dataset_nodes,
+            mask_nodes,
+            inpaint_nodes,
+            blend_nodes,
+            colour_nodes,
+            prompt_nodes,
+            reference_nodes,
+            selection_nodes,
+            output_nodes,
+        )
         return [node for family in families for node in family.NODES]

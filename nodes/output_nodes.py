@@ -13,8 +13,15 @@ from .algorithms.masks import as_mask_batch, binarise
 from .algorithms.overlay import overlay
 from .algorithms.pixels import to_pil
 from .algorithms.records import pair_record
+from .algorithms.scores.sheet import ScoreSheet
 from .datasets.mvtec import check_name
 from .pair_files import PairPaths, safe_prefix, save_pair
+from .selection_nodes import ScoresType
+
+AS_GIVEN, VISIBLE, REQUESTED, VISIBLE_OR_NONE, NONE = "as given", "visible", "requested", "visible or none", "none"
+
+#: What the record says of the label, by the node's choice; "none" goes with a picture that has no mask.
+_RECORDED = {AS_GIVEN: "given", VISIBLE: "visible", REQUESTED: "requested", VISIBLE_OR_NONE: "visible", NONE: "none"}
 
 
 class DefectForgeSaveDefectPair(io.ComfyNode):
@@ -44,6 +51,21 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
                     optional=True,
                     tooltip="Path of the source photo, for the record only; Load MVTec Photo gives it.",
                 ),
+                io.Combo.Input(
+                    "label",
+                    options=[AS_GIVEN, VISIBLE, REQUESTED, VISIBLE_OR_NONE, NONE],
+                    default=AS_GIVEN,
+                    optional=True,
+                    tooltip="visible: the mask is what is visible; a picture without any is not saved. requested: save "
+                    "requested_mask as the label instead, the old way. visible or none: a picture without a visible "
+                    "change is saved without a mask, under unlabelled/. none: always so. as given: the mask, unjudged.",
+                ),
+                io.Mask.Input(
+                    "requested_mask",
+                    optional=True,
+                    tooltip="What was asked for, kept in the record: one, or one for each.",
+                ),
+                ScoresType.Input("scores", optional=True, tooltip="From Score Defect or Keep Best, for the record."),
             ],
             outputs=[],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
@@ -66,22 +88,55 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, image: Tensor, mask: Tensor, filename_prefix: str, category: str, type: str, source_path: str = ""
+        cls,
+        image: Tensor,
+        mask: Tensor,
+        filename_prefix: str,
+        category: str,
+        type: str,
+        source_path: str = "",
+        label: str = AS_GIVEN,
+        requested_mask: Tensor | None = None,
+        scores: ScoreSheet | None = None,
     ) -> io.NodeOutput:
         check_name(category, "category")
         check_name(type, "type")
+        if label == REQUESTED and requested_mask is None:
+            raise ValueError(
+                "label: 'requested' needs requested_mask; connect what was asked for, or choose 'visible'."
+            )
         prefix, program = safe_prefix(filename_prefix), host.current()
-        label = binarise(as_mask_batch(mask, *image.shape[:3])).cpu()
+        given = requested_mask if label == REQUESTED and requested_mask is not None else mask
+        areas = binarise(as_mask_batch(given, *image.shape[:3])).cpu() if len(image) else image[..., 0]
+        asked = None if requested_mask is None else binarise(as_mask_batch(requested_mask, *image.shape[:3])).cpu()
+        rows = _rows(scores, len(image))
         texts: dict[str, Any] = {}
         if cls.hidden.prompt:
             texts["prompt"] = cls.hidden.prompt
         texts.update(cls.hidden.extra_pnginfo or {})
-        pairs = []
-        for picture, area in host.watched(zip(image[..., :3], label, strict=True), len(image)):
-            record = pair_record(area, category, type, source_path, __version__, program.name, program.version)
+        pairs, refused = [], list(scores.refused if scores is not None else ())
+        for i in host.watched(range(len(image)), len(image)):
+            seen = bool(areas[i].any())
+            if label == VISIBLE and not seen:
+                refused.append({"draw": i, "reason": "nothing is visible", "scores": rows[i]})
+                continue
+            labelled = label != NONE and (seen or label != VISIBLE_OR_NONE)
+            record = pair_record(
+                areas[i] if labelled else None,
+                image.shape[1:3],
+                category,
+                type,
+                source_path,
+                __version__,
+                program.name,
+                program.version,
+                label=_RECORDED[label] if labelled else NONE,
+                requested=None if asked is None else asked[i],
+                scores=rows[i],
+            )
             paths = save_pair(
-                to_pil(picture),
-                to_pil(area),
+                to_pil(image[i, ..., :3]),
+                to_pil(areas[i]) if labelled else None,
                 program.output_directory(),
                 prefix,
                 category,
@@ -89,17 +144,40 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
                 texts | {"defectforge": record},
             )
             pairs.append(_announcement(paths, record))
-        shown = ui.PreviewImage(overlay(image[..., :3].cpu(), label), cls=cls).as_dict()
-        references = [pair[role] for pair in pairs for role in ("image", "mask")]
-        return io.NodeOutput(ui={"images": [*references, *shown["images"]], "defectforge_pairs": pairs})
+        references = [pair[role] for pair in pairs for role in ("image", "mask") if role in pair]
+        shown: dict[str, Any] = {"images": references, "defectforge_pairs": pairs, "defectforge_refused": refused}
+        if len(image):
+            shown["images"] = [*references, *_preview(cls, image[..., :3].cpu(), areas)]
+        if refused:
+            shown["text"] = tuple(f"draw {entry['draw']}: {entry['reason']}" for entry in refused)
+        return io.NodeOutput(ui=shown)
+
+
+def _preview(cls: type[io.ComfyNode], image: Tensor, areas: Tensor) -> list[Any]:
+    return list(ui.PreviewImage(overlay(image, areas), cls=cls).as_dict()["images"])
+
+
+def _rows(scores: ScoreSheet | None, count: int) -> list[dict[str, Any]]:
+    """Scores of each picture that is saved; empty where there are none."""
+    if scores is None:
+        return [{} for _ in range(count)]
+    if len(scores.rows) != count:
+        raise ValueError(
+            f"scores: {len(scores.rows)} rows for {count} pictures; connect the scores of these pictures (behind Keep "
+            "Best, its own)."
+        )
+    return [dict(row) for row in scores.rows]
 
 
 def _announcement(paths: PairPaths, record: dict[str, Any]) -> dict[str, Any]:
-    return {
+    said = {
         "image": {"filename": paths.image_name, "subfolder": paths.image_folder, "type": "output"},
         "mask": {"filename": paths.mask_name, "subfolder": paths.mask_folder, "type": "output"},
         "record": record,
     }
+    if record["label"] == NONE:
+        del said["mask"]
+    return said
 
 
 NODES: list[type[io.ComfyNode]] = [DefectForgeSaveDefectPair]

@@ -36,11 +36,15 @@ class PairPaths:
         return f"{self.number:06d}_mask.png"
 
 
-def pair_paths(prefix: str, category: str, defect_type: str, number: int) -> PairPaths:
-    """MVTec layout, with a subfolder for every thousand pairs after the first."""
+def pair_paths(prefix: str, category: str, defect_type: str, number: int, labelled: bool = True) -> PairPaths:
+    """MVTec layout, with a subfolder for every thousand pairs after the first.
+
+    A picture without a label is none of MVTec's test pictures: it goes to ``<category>/unlabelled/<type>``.
+    """
     shard = f"/{number // SHARD:04d}" if number >= SHARD else ""
     head = f"{prefix}/{category}" if prefix else category
-    return PairPaths(f"{head}/test/{defect_type}{shard}", f"{head}/ground_truth/{defect_type}{shard}", number)
+    images = "test" if labelled else "unlabelled"
+    return PairPaths(f"{head}/{images}/{defect_type}{shard}", f"{head}/ground_truth/{defect_type}{shard}", number)
 
 
 def safe_prefix(prefix: str) -> str:
@@ -59,7 +63,7 @@ def safe_prefix(prefix: str) -> str:
 
 def save_pair(
     image: Image.Image,
-    mask: Image.Image,
+    mask: Image.Image | None,
     output: Path,
     prefix: str,
     category: str,
@@ -70,36 +74,39 @@ def save_pair(
 
     Args:
         image: RGB.
-        mask: 8-bit grey, 0 and 255.
+        mask: 8-bit grey, 0 and 255; None for a picture that has no label.
         output: the server's output folder.
         prefix: relative folder, checked by `safe_prefix`.
         category: folder name.
         defect_type: folder name.
         texts: PNG text chunks of the image; values that are not strings are written as JSON.
     """
-    for number in _free_numbers(output, pair_paths(prefix, category, defect_type, 0)):
-        paths = pair_paths(prefix, category, defect_type, number)
-        mask_path = output / paths.mask_folder / paths.mask_name
+    labelled = mask is not None
+    for number in _free_numbers(output, pair_paths(prefix, category, defect_type, 0, labelled)):
+        paths = pair_paths(prefix, category, defect_type, number, labelled)
         image_path = output / paths.image_folder / paths.image_name
-        mask_path.parent.mkdir(parents=True, exist_ok=True)
-        image_path.parent.mkdir(parents=True, exist_ok=True)
-        mask_part, image_part = (path.with_name(path.name + ".part") for path in (mask_path, image_path))
+        files = [(image_path, image, texts)]
+        if mask is not None:
+            files.insert(0, (output / paths.mask_folder / paths.mask_name, mask, {}))
+        parts = [path.with_name(path.name + ".part") for path, _, _ in files]
+        for path, _, _ in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
             # The exclusive creation claims the number: several servers may share one output folder.
-            claim = os.open(mask_part, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            claim = os.open(parts[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:
             continue
         os.close(claim)
         try:
-            if mask_path.exists() or image_path.exists():
+            if any(path.exists() for path, _, _ in files):
                 continue
-            _write(mask, mask_part, {})
-            _write(image, image_part, texts)
-            os.replace(mask_part, mask_path)
-            os.replace(image_part, image_path)
+            for part, (_, picture, chunks) in zip(parts, files, strict=True):
+                _write(picture, part, chunks)
+            for part, (path, _, _) in zip(parts, files, strict=True):
+                os.replace(part, path)
         finally:
-            mask_part.unlink(missing_ok=True)
-            image_part.unlink(missing_ok=True)
+            for part in parts:
+                part.unlink(missing_ok=True)
         return paths
     raise AssertionError("unreachable: the numbers do not end")
 

@@ -51,6 +51,11 @@ def as_mask_batch(mask: Tensor, batch: int, height: int, width: int, name: str =
     return mask.to(torch.float32).clamp(0.0, 1.0).expand(batch, height, width)
 
 
+def masks_for(image: Tensor, mask: Tensor, name: str) -> Tensor:
+    """`as_mask_batch` for the pictures of an IMAGE ``[B, H, W, 3]``."""
+    return as_mask_batch(mask, image.shape[0], image.shape[1], image.shape[2], name)
+
+
 def binarise(mask: Tensor, threshold: float = 0.5) -> Tensor:
     """1.0 where the mask reaches `threshold`, else 0.0. Masks that look white are often 0.98."""
     return (mask >= threshold).to(torch.float32)

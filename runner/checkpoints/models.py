@@ -18,6 +18,8 @@ from ..graphs.graph import Graph, title_of
 from ..graphs.overrides import Setting
 from . import miniature
 
+# Nodes that are told the working size.
+WORKING_SIZE = ("DefectForgeCropForDefect", "DefectForgeDenoiseMask")
 # Loader class -> the input that names its file.
 CHECKPOINT_LOADERS = {"CheckpointLoaderSimple": "ckpt_name", "unCLIPCheckpointLoader": "ckpt_name"}
 FOLDER_OF_INPUT = {
@@ -162,7 +164,7 @@ def size_settings(graph: Graph, native_size: int) -> list[Setting]:
     settings: list[Setting] = []
     for node_id, node in graph.items():
         title, inputs = title_of(graph, node_id), node["inputs"]
-        if node["class_type"] == "DefectForgeCropForDefect" and type(inputs.get("size")) is int:
+        if node["class_type"] in WORKING_SIZE and type(inputs.get("size")) is int:
             settings.append(Setting(title, "size", native_size))
         scales = node["class_type"].startswith("EmptyLatent") or title.lower().startswith("working ")
         if scales and type(inputs.get("width")) is int and type(inputs.get("height")) is int:

@@ -10,6 +10,8 @@ from .graph import Graph, is_link, label, title_of, upstream
 LOADER = "DefectForgeLoadMVTec"
 SAVER = "DefectForgeSaveDefectPair"
 SEED_INPUTS = ("seed", "noise_seed")
+# Nodes that put a crop back into its photo.
+PUTS_BACK = ("DefectForgeStitch", "DefectForgeBlendDefect")
 # The reference's noise has its own seed: varying it with every picture would throw the reference cache away.
 KEEPS_ITS_SEED = {"DefectForgeReferenceOnly"}
 
@@ -77,7 +79,7 @@ def find_roles(graph: Graph, name: str) -> Roles:
         saver=saver,
         seeds=tuple(_seeds(graph)),
         default_type=type_ if isinstance(type_, str) and type_ else "hole",
-        keeps_size=any(graph[node_id]["class_type"] == "DefectForgeStitch" for node_id in feeding),
+        keeps_size=any(graph[node_id]["class_type"] in PUTS_BACK for node_id in feeding),
         may_be_empty=_mask_is_empty_on_purpose(graph, saver),
     )
 

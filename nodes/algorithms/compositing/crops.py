@@ -165,6 +165,20 @@ def stitch_one(source: Tensor, mask: Tensor, window: Window, result: Tensor) -> 
     return out
 
 
+def pairing(photos: int, results: int) -> int:
+    """How many pictures come of so many photos and so many sampled crops.
+
+    Raises:
+        ValueError: the numbers do not go together.
+    """
+    if photos != results and 1 not in (photos, results):
+        raise ValueError(
+            f"{results} pictures came back for {photos} crops; expected the same number, one photo for all results, "
+            "or one result for all photos."
+        )
+    return max(photos, results)
+
+
 def stitch(put_back: Stitch, result: Tensor) -> Tensor:
     """Put a batch of crops back; one photo may take many results, and one result may go into many photos.
 
@@ -172,12 +186,7 @@ def stitch(put_back: Stitch, result: Tensor) -> Tensor:
         ValueError: the numbers of photos and results do not go together.
     """
     photos, results = put_back.image.shape[0], result.shape[0]
-    if photos != results and 1 not in (photos, results):
-        raise ValueError(
-            f"{results} pictures came back for {photos} crops; expected the same number, one photo for all results, "
-            "or one result for all photos."
-        )
-    count = max(photos, results)
+    count = pairing(photos, results)
     return torch.stack(
         [
             stitch_one(

@@ -1,0 +1,143 @@
+"""Put a painted crop back so that only the defect is new, and say where it is.
+
+`crops.stitch_one` keeps all that was painted under the denoise mask, the shell around the hole as well: softened by
+the autoencoder, a shade off, without the photo's grain. Here only what *visibly* changed is taken, in the photo's
+colours and with its grain; every other pixel is the photo's, bit for bit, and the label is measured on the finished
+picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .crops import Window
+from .etch import etched, joined
+from .grain import sharpened, with_grain
+from .visible import VisibleRule, colour_distance, noise_floor, visible_change
+
+Floats = NDArray[np.floating]
+Bools = NDArray[np.bool_]
+
+#: Width of the ring that sets the example for colour and grain, as a share of the crop's side; and its least, in px.
+_RING_SHARE, _RING_LEAST = 0.1, 6
+
+#: Gap between a defect and the ring, px: its own halo is no example.
+_RING_GAP = 3
+
+#: Least feather in px of the photo: below it an edge looks cut out.
+_LEAST_FEATHER = 1.5
+
+
+@dataclass(frozen=True)
+class BlendSettings:
+    """How a painted crop goes into its photo.
+
+    Attributes:
+        feather: px of the *working crop* over which the defect fades into the photo.
+        grain: 1 gives the defect the grain of its surroundings, 0 none.
+        etch: strength of fine lines, 0 to 1.
+        match_colour: take the autoencoder's shift of colour, as seen around the mask, out of the crop.
+        rule: what counts as visible.
+    """
+
+    feather: float = 2.0
+    grain: float = 1.0
+    etch: float = 0.85
+    match_colour: bool = True
+    rule: VisibleRule = field(default_factory=VisibleRule)
+
+
+@dataclass(frozen=True)
+class Blended:
+    """The finished photo ``[H, W, 3]`` float32, where the defect is visible ``[H, W]``, and the noise floor (CIE76)."""
+
+    image: NDArray[np.float32]
+    label: Bools
+    floor: float
+
+
+def blend_defect(
+    photo: NDArray[np.float32],
+    painted: NDArray[np.float32],
+    window: Window,
+    denoise: NDArray[np.float32],
+    enlarged: float,
+    settings: BlendSettings | None = None,
+    fine: Bools | None = None,
+    seed: int = 0,
+) -> Blended:
+    """Blend one crop into its photo.
+
+    Args:
+        photo: ``[H, W, 3]``, 0..1.
+        painted: ``[window.height, window.width, 3]``, 0..1: the sampled crop at the photo's scale.
+        window: where the crop was taken.
+        denoise: ``[H, W]``, 0..1: what was repainted; nothing outside its support changes, but for `fine`.
+        enlarged: photo px for each px of the crop.
+        settings: see `BlendSettings`.
+        fine: ``[H, W]``, lines to etch beside the painted defect.
+        seed: of grain and lines.
+
+    Returns:
+        `Blended`; the untouched photo and an empty label where nothing visible was painted.
+    """
+    settings = settings or BlendSettings()
+    rows, columns = _region(photo.shape[:2], window, fine)
+    before = photo[rows, columns]
+    inside = (
+        slice(window.y - rows.start, window.y - rows.start + window.height),
+        slice(window.x - columns.start, window.x - columns.start + window.width),
+    )
+    area = np.zeros(before.shape[:2], bool)
+    area[inside] = denoise[window.rows, window.columns] > 0
+    quiet = np.zeros_like(area)
+    quiet[inside] = ~area[inside]
+    after = before.copy()
+    after[inside] = painted
+    reach = max(_RING_LEAST, round(_RING_SHARE * max(window.width, window.height)))
+    if settings.match_colour:
+        near = quiet & (ndimage.distance_transform_edt(~area) <= reach)
+        if near.any():
+            after[inside] = np.clip(painted + np.median((before - after)[near], axis=0), 0.0, 1.0)
+    distance = colour_distance(before, after, max(settings.rule.smooth, 0.5 * enlarged))
+    floor = noise_floor(distance, quiet)
+    place = visible_change(distance, area, settings.rule, floor, max(2.0, enlarged))
+    empty = Blended(photo, np.zeros(photo.shape[:2], bool), floor)
+    if not place.any():
+        return empty
+    away = ndimage.distance_transform_edt(~place)
+    ring = (away > _RING_GAP) & (away <= _RING_GAP + reach) & (quiet | area)
+    after = with_grain(sharpened(after, enlarged), before, place, ring, settings.grain, seed)
+    feather = max(_LEAST_FEATHER, settings.feather * enlarged)
+    alpha = np.clip(1.0 - away / feather, 0.0, 1.0)
+    alpha = np.where(area, alpha * alpha * (3.0 - 2.0 * alpha), 0.0).astype(np.float32)[..., None]
+    touched = alpha[..., 0] > 0
+    out = np.where(touched[..., None], before + alpha * (after - before), before)
+    if fine is not None:
+        out, lines = etched(out, joined(fine[rows, columns], place), settings.etch, seed)
+        touched |= lines
+    # Measured on what is kept: nothing faint is left to find, and a fine line counts with less contrast than a hole.
+    certain = max(settings.rule.edge, 0.7 * settings.rule.certain)
+    rule = replace(settings.rule, edge_share=0.0, certain=certain, least_piece=0.0, least_area=6)
+    label = visible_change(colour_distance(before, out, settings.rule.smooth), touched, rule)
+    if not label.any():
+        return empty
+    image, whole = photo.copy(), np.zeros(photo.shape[:2], bool)
+    image[rows, columns] = np.where(touched[..., None], out, before)
+    whole[rows, columns] = label
+    return Blended(image, whole, floor)
+
+
+def _region(shape: tuple[int, int], window: Window, fine: Bools | None) -> tuple[slice, slice]:
+    """The window and all fine lines, with a little room."""
+    low, high = [window.y, window.x], [window.y + window.height, window.x + window.width]
+    if fine is not None and fine.any():
+        for axis in (0, 1):
+            set_at = np.flatnonzero(fine.any(axis=1 - axis))
+            low[axis] = min(low[axis], max(0, int(set_at[0]) - 4))
+            high[axis] = max(high[axis], min(shape[axis], int(set_at[-1]) + 5))
+    return slice(low[0], high[0]), slice(low[1], high[1])

@@ -1,0 +1,94 @@
+"""Fine lines that no latent model can draw at its working size, etched into the photo itself.
+
+A real hole has one to three cracks of 6 to 12 px in a photo of 1024 px (specs: defect_synthesis 0.4). In a working
+crop they are thinner than a latent cell: the model draws nothing there, and a label that shows them anyway teaches a
+detector to find cracks in sound shell. So they are drawn where the photo has its full resolution: a dark, ragged line.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+#: The bottom of a crack, as a share of the colour around it: light does not reach it.
+_BOTTOM = 0.2
+
+#: Relative roughness of a crack's depth along its way.
+_RAGGED = 0.2
+
+#: Distance around the line, in px, over which the colour around it is averaged.
+_AROUND = 12.0
+
+
+def joined(lines: NDArray[np.bool_], place: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Lengthen each line to the defect that it belongs to: a model seldom fills the mask that the lines leave from.
+
+    Args:
+        lines: ``[H, W]``, fine lines.
+        place: ``[H, W]``, where the painted defect is.
+
+    Returns:
+        ``[H, W]``, without what lies on the defect itself.
+    """
+    if not place.any():
+        return lines
+    away, (to_y, to_x) = ndimage.distance_transform_edt(~place, return_indices=True)
+    canvas = Image.fromarray(lines)
+    draw = ImageDraw.Draw(canvas)
+    pieces, count = ndimage.label(lines, np.ones((3, 3)))
+    for number in range(1, count + 1):
+        rows, columns = np.nonzero(pieces == number)
+        nearest = int(np.argmin(away[rows, columns]))
+        y, x = int(rows[nearest]), int(columns[nearest])
+        if away[y, x] > 1.5:
+            # A line's area over its length is its width.
+            length = max(1, int(np.hypot(np.ptp(rows), np.ptp(columns))))
+            width = max(1, round(len(rows) / length))
+            draw.line([(x, y), (int(to_x[y, x]), int(to_y[y, x]))], fill=1, width=width)
+    return np.asarray(canvas, bool) & ~place
+
+
+def line_depth(line: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.float32]:
+    """How deep a fine line is at each pixel: 1 along its middle, fading to 0 at its edge.
+
+    Args:
+        line: ``[H, W]``, thin parts of a mask.
+        rng: of the roughness.
+
+    Returns:
+        ``[H, W]`` float32, 0..1; more than a pixel outside the line it is 0.
+    """
+    if not line.any():
+        return np.zeros(line.shape, np.float32)
+    inside = ndimage.distance_transform_edt(np.pad(line, 1))[1:-1, 1:-1]
+    half = max(1.0, float(np.percentile(inside[line], 90)))
+    depth = ndimage.gaussian_filter(np.clip(inside / half, 0.0, 1.0), 0.5, truncate=2.0)
+    rough = ndimage.gaussian_filter(rng.standard_normal(line.shape), 1.5)
+    rough /= max(1e-9, float(rough.std()))
+    return np.clip(depth * (1.0 + _RAGGED * rough), 0.0, 1.0).astype(np.float32)
+
+
+def etched(
+    image: NDArray[np.floating], line: NDArray[np.bool_], strength: float, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Draw fine lines into a picture.
+
+    Args:
+        image: ``[H, W, 3]``, 0..1.
+        line: ``[H, W]``.
+        strength: 0 draws nothing, 1 goes down to a fifth of the surroundings' brightness.
+        seed: of the roughness.
+
+    Returns:
+        The picture ``[H, W, 3]`` float32, and where it was touched ``[H, W]``.
+    """
+    photo = np.asarray(image, np.float32)
+    depth = line_depth(line, np.random.default_rng([seed & 0xFFFFFFFFFFFFFFFF, 0xE7])) * np.float32(strength)
+    touched = depth > 0.02
+    if not touched.any():
+        return photo, touched
+    around = ndimage.gaussian_filter(photo, (_AROUND, _AROUND, 0.0), truncate=2.0)
+    weight = np.where(touched, depth, 0.0)[..., None]
+    return (photo + weight * (np.minimum(photo, _BOTTOM * around) - photo)).astype(np.float32), touched
