@@ -59,6 +59,7 @@ class Worker(threading.Thread):
         client.http.wait, client.http.say = self._ends, self._warn
         self._warned: set[str] = set()
         self._errors_in_a_row = 0
+        self._unclear_since: float | None = None
         self._trouble: dict[str, int] = {}
         self._last_news = self._last_reconcile = time.monotonic()
         self._suspect: str | None = None
@@ -75,7 +76,8 @@ class Worker(threading.Thread):
                 except Unreachable as error:
                     self._wait_for_return(error)
                 except (Unclear, Rejected) as error:
-                    self._warn(str(error))
+                    self._warn_once(str(error))
+                    self._check_patience(error)
                     self.stop.wait(0.5)
             if self.stop.is_set():
                 self._wind_down()
@@ -151,14 +153,24 @@ class Worker(threading.Thread):
     def _check_breaker(self, error: Exception) -> None:
         """Two jobs one after the other that got nothing but errors, tried again and again: it is the server."""
         if self._errors_in_a_row >= 2:
-            raise server_error(
-                "server.broken",
-                f"the server at {self.client.url} answers with nothing but errors of its own",
-                where=str(error),
-                expected="a server that takes photos and jobs",
-                mend="look at its log (a full disk there is a usual reason) and start it again; the same command goes "
-                "on where it stopped",
-            )
+            raise self._broken(error)
+
+    def _check_patience(self, error: Exception) -> None:
+        """Answers that say nothing about our jobs are waited out, but not for ever."""
+        now = time.monotonic()
+        self._unclear_since = self._unclear_since or now
+        if now - self._unclear_since > self.timing.give_up:
+            raise self._broken(error)
+
+    def _broken(self, error: Exception) -> ServerError:
+        return server_error(
+            "server.broken",
+            f"the server at {self.client.url} answers with nothing but errors of its own",
+            where=str(error),
+            expected="a server that takes photos and jobs and knows what became of them",
+            mend="look at its log (a full disk there is a usual reason) and start it again; the same command goes on "
+            "where it stopped",
+        )
 
     def _submit(self, job: Job) -> None:
         try:
@@ -184,7 +196,7 @@ class Worker(threading.Thread):
         except (ServerError, StorageError):
             self.source.give_back(job)
             raise
-        self._errors_in_a_row = 0
+        self._errors_in_a_row, self._unclear_since = 0, None
         self.flights[prompt_id] = flight
         self._last_news = time.monotonic()
         self.emit("queued", {"job": job, "server": self.client.url})
@@ -252,6 +264,7 @@ class Worker(threading.Thread):
         if flight.prompt_id not in self.flights:
             return
         where, entry = self.client.find(flight.prompt_id)
+        self._unclear_since = None
         if where == "done" and entry is not None:
             self._settle(flight, entry)
         elif where == "running":
