@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -21,6 +21,13 @@ WHOLE_ANSWER = 600.0  # seconds; a server that sends one byte a minute sends for
 LARGEST_ANSWER = 2 << 30
 LONGEST_PAUSE = 300.0  # seconds that a server may make us wait for one request (429), all in all
 MAX_REDIRECTS = 5
+
+
+class _Session(requests.Session):
+    """Follows nothing by itself, and does not choke on where it should go."""
+
+    def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
+        return iter(())
 
 
 class Transport:
@@ -41,7 +48,7 @@ class Transport:
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = requests.Session()
+            session = _Session()
             # A proxy from the environment must not swallow a server on this very machine.
             session.trust_env = not self.address.is_loopback
             session.auth = self._log_in
@@ -90,7 +97,7 @@ class Transport:
             urllib3.exceptions.HTTPError,
             http.client.HTTPException,
             OSError,
-            UnicodeError,
+            ValueError,
         ) as error:
             # A half-open kept-alive connection would fail the next call too.
             self._session().close()

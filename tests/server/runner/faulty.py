@@ -279,6 +279,10 @@ class FaultyServer:
         self.history[prompt_id] = {"status": {"status_str": status, "messages": messages}, "outputs": outputs or {}}
         self.running = None
 
+    def _has_photo(self, order: int) -> bool:
+        root = self.posted[order]["prompt"]["1"]["inputs"]["root"]
+        return any(name.startswith(f"input/{root}/") for name in self.files)
+
     def _pair(self, prompt_id: str, order: int) -> dict[str, Any]:
         graph = self.posted[order]["prompt"]
         root = graph["1"]["inputs"]["root"]

@@ -131,7 +131,7 @@ def test_what_is_too_big_says_which_limit(start: Any, go: Any, recorder: Any) ->
 def test_too_many_requests_are_waited_for(
     start: Any, go: Any, pairs: Any, tmp_path: Path, recorder: Any, headers: dict[str, str], path: str
 ) -> None:
-    assert go(start(intercept=answering(429, path, times=1, headers=headers))) == OK
+    assert go(start(intercept=answering(429, path, times=2, headers=headers))) == OK
     pairs(tmp_path / "out").assert_whole(4)
     assert any("429" in warning["text"] for warning in recorder.of("warning"))
 
