@@ -91,7 +91,11 @@ class Transport:
                 method, url, timeout=TIMEOUT, allow_redirects=False, stream=True, **options
             ) as reply:
                 body = _whole_body(reply)
-                return Answer(reply.status_code, {key.lower(): text for key, text in reply.headers.items()}, body)
+                headers = {key.lower(): text for key, text in reply.headers.items()}
+                if reply.status_code >= 400:  # it may quote what we sent
+                    body = self.address.hide(body.decode("utf-8", "replace")).encode()
+                    headers = {key: self.address.hide(text) for key, text in headers.items()}
+                return Answer(reply.status_code, headers, body)
         except (
             requests.RequestException,
             urllib3.exceptions.HTTPError,

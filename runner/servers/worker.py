@@ -26,6 +26,7 @@ from .connection import Connection
 from .flight import Flight, Timing
 from .listener import Message
 from .outcome import judge
+from .patience import Patience
 
 Emit = Callable[[str, dict[str, Any]], None]
 MAX_TROUBLE = 5
@@ -57,10 +58,7 @@ class Worker(threading.Thread):
         self.flights: dict[str, Flight] = {}
         self._connection = Connection(client, self._warn)
         client.http.wait, client.http.say = self._ends, self._warn
-        self._warned: set[str] = set()
-        self._errors_in_a_row = 0
-        self._unclear_since: float | None = None
-        self._trouble: dict[str, int] = {}
+        self._patience = Patience(client.url, self.timing.give_up, self._warn)
         self._last_news = self._last_reconcile = time.monotonic()
         self._suspect: str | None = None
         source.join(self.name)
@@ -76,8 +74,7 @@ class Worker(threading.Thread):
                 except Unreachable as error:
                     self._wait_for_return(error)
                 except (Unclear, Rejected) as error:
-                    self._warn_once(str(error))
-                    self._check_patience(error)
+                    self._patience.unclear(error)
                     self.stop.wait(0.5)
             if self.stop.is_set():
                 self._wind_down()
@@ -114,11 +111,6 @@ class Worker(threading.Thread):
     def _warn(self, text: str) -> None:
         self.emit("warning", {"server": self.client.url, "text": text})
 
-    def _warn_once(self, text: str) -> None:
-        if text not in self._warned:
-            self._warned.add(text)
-            self._warn(text)
-
     # ---- queueing
 
     def adopt(self, job: Job, prompt_id: str) -> bool:
@@ -140,37 +132,13 @@ class Worker(threading.Thread):
             try:
                 self._submit(job)
             except (Unreachable, Unclear) as error:
-                self._trouble[job.id] = self._trouble.get(job.id, 0) + 1
-                if self._trouble[job.id] > MAX_TROUBLE:
+                if self._patience.trouble(job.id) > MAX_TROUBLE:
                     # The server answers others, but never this one.
-                    self._errors_in_a_row += 1
                     self._fail(job, "server.error", str(error))
-                    self._check_breaker(error)
+                    self._patience.job_given_up(error)
                     continue
                 self.source.give_back(job)
                 raise
-
-    def _check_breaker(self, error: Exception) -> None:
-        """Two jobs one after the other that got nothing but errors, tried again and again: it is the server."""
-        if self._errors_in_a_row >= 2:
-            raise self._broken(error)
-
-    def _check_patience(self, error: Exception) -> None:
-        """Answers that say nothing about our jobs are waited out, but not for ever."""
-        now = time.monotonic()
-        self._unclear_since = self._unclear_since or now
-        if now - self._unclear_since > self.timing.give_up:
-            raise self._broken(error)
-
-    def _broken(self, error: Exception) -> ServerError:
-        return server_error(
-            "server.broken",
-            f"the server at {self.client.url} answers with nothing but errors of its own",
-            where=str(error),
-            expected="a server that takes photos and jobs and knows what became of them",
-            mend="look at its log (a full disk there is a usual reason) and start it again; the same command goes on "
-            "where it stopped",
-        )
 
     def _submit(self, job: Job) -> None:
         try:
@@ -196,7 +164,7 @@ class Worker(threading.Thread):
         except (ServerError, StorageError):
             self.source.give_back(job)
             raise
-        self._errors_in_a_row, self._unclear_since = 0, None
+        self._patience.queued()
         self.flights[prompt_id] = flight
         self._last_news = time.monotonic()
         self.emit("queued", {"job": job, "server": self.client.url})
@@ -211,7 +179,7 @@ class Worker(threading.Thread):
 
     def _on(self, message: Message) -> None:
         if message.type == "refused":
-            self._warn_once(
+            self._patience.warn_once(
                 f"the server refuses the WebSocket (HTTP {message.data['status']}): no progress is shown, and results "
                 "are asked for every second; let the proxy before it pass on upgrades of /ws"
             )
@@ -264,7 +232,7 @@ class Worker(threading.Thread):
         if flight.prompt_id not in self.flights:
             return
         where, entry = self.client.find(flight.prompt_id)
-        self._unclear_since = None
+        self._patience.answered()
         if where == "done" and entry is not None:
             self._settle(flight, entry)
         elif where == "running":
@@ -276,9 +244,9 @@ class Worker(threading.Thread):
         """Neither waiting, running nor done: the server was restarted, or somebody cleared its queue."""
         job = flight.job
         died_with_it = flight.prompt_id == self._suspect
-        self._trouble[job.id] = self._trouble.get(job.id, 0) + 1
+        trouble = self._patience.trouble(job.id)
         deaths = int(self.journal.row(job.id)["losses"]) + int(died_with_it)
-        if deaths >= MAX_DEATHS or self._trouble[job.id] > MAX_TROUBLE:
+        if deaths >= MAX_DEATHS or trouble > MAX_TROUBLE:
             reason = "the server died twice while running this job" if died_with_it else "the server keeps losing it"
             del self.flights[flight.prompt_id]
             self._fail(job, "server.poison", reason)
@@ -317,7 +285,12 @@ class Worker(threading.Thread):
 
     def _collect(self, flight: Flight, entry: dict[str, Any], blocked: str) -> None:
         # The next job goes first, so that the server computes while this one is fetched and verified.
-        self.flights_before_commit()
+        trouble = self._top_up_before_commit()
+        self._fetch(flight, entry, blocked)
+        if trouble is not None:
+            raise trouble
+
+    def _fetch(self, flight: Flight, entry: dict[str, Any], blocked: str) -> None:
         try:
             record = self.collector.collect(self.client, flight.job, flight.graph, entry, flight.wall)
         except NotAPair as error:
@@ -337,11 +310,15 @@ class Worker(threading.Thread):
         self.source.finish()
         self.emit("done", {"job": flight.job, "record": record})
 
-    def flights_before_commit(self) -> None:
+    def _top_up_before_commit(self) -> Exception | None:
+        """What goes wrong with the next job must not lose the one that is done."""
         try:
             self._top_up()
         except (Unreachable, Unclear) as error:
-            self._warn(str(error))
+            self._patience.warn_once(str(error))
+        except (ServerError, StorageError) as error:
+            return error
+        return None
 
     def _retry(self, flight: Flight, code: str, text: str, most: int) -> None:
         if int(self.journal.row(flight.job.id)["attempts"]) + 1 >= most:

@@ -263,7 +263,10 @@ class FaultyServer:
         if order in self.script.drop_socket_before:
             for socket in list(self._sockets):
                 await socket.close()
-        if order in self.script.fail:
+        if order not in self.script.fail and not self._has_photo(order):
+            error = {"node_id": "1", "exception_type": "FileNotFoundError", "exception_message": "no such photo"}
+            self._finish(prompt_id, "error", [["execution_error", error]])
+        elif order in self.script.fail:
             error = {
                 "node_id": "3",
                 "exception_type": self.script.fail[order],
