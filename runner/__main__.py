@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
+
+from . import interrupts
 
 MISSING = "the command line needs more packages ({name} is not installed): pip install 'defectforge[runner]'"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
-    from . import interrupts
+    interrupts.watch_loading()
     from .process_title import hide_logins
 
-    interrupts.watch_loading()
     hide_logins()
     code = 1
     try:
@@ -29,9 +31,8 @@ def _run(arguments: list[str] | None) -> int:
     try:
         import click
 
-        from . import interrupts
         from .cli import cli
-        from .errors import BAD_REQUEST, INTERRUPTED
+        from .errors import BAD_REQUEST, INTERRUPTED, printable
         from .explain import explained, wanted_traceback
     except ModuleNotFoundError as error:
         print(MISSING.format(name=error.name), file=sys.stderr)
@@ -45,7 +46,9 @@ def _run(arguments: list[str] | None) -> int:
         # Not standalone: a command's return value is the exit code.
         return int(cli.main(args=arguments, prog_name="defectforge", standalone_mode=False) or 0)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        _say(printable(shown.getvalue().rstrip()))
         return BAD_REQUEST
     except (click.exceptions.Abort, KeyboardInterrupt):
         _say("interrupted")

@@ -51,7 +51,10 @@ def _hear(number: int, frame: FrameType | None) -> None:
 def _lost(problem: Any) -> None:
     """An exception in a destructor or callback: nobody can catch it. A Ctrl-C is raised again, in a better place."""
     if issubclass(problem.exc_type, KeyboardInterrupt):
-        _thread.interrupt_main()
+        # Not from in here: it would come at once, and be lost again.
+        again = threading.Timer(0.05, _thread.interrupt_main)
+        again.daemon = True
+        again.start()
     elif not asked():
         sys.__unraisablehook__(problem)
 

@@ -7,7 +7,6 @@ one and DEFECTFORGE_HEADERS or --header-file never show anything.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import re
 import sys
 from pathlib import Path
@@ -19,6 +18,8 @@ def hide_logins() -> None:
     """Overwrite the log-in of every address among this process's arguments. Linux only: elsewhere nothing happens."""
     if not sys.platform.startswith("linux") or not any("@" in argument for argument in sys.orig_argv):
         return
+    import ctypes  # late: most addresses hold no log-in
+
     with contextlib.suppress(OSError, ValueError, IndexError):
         # Fields 48 and 49 of proc(5): where the arguments lie. The name, field 2, may hold anything but ends with ).
         fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -206,35 +206,31 @@ def test_names_that_cannot_be_are_one_message(
 
 
 @pytest.fixture
-def as_nobody(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a command as a user without rights: the tests may run as root, whom no permission stops."""
+def without_rights(environment: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a command on which permissions hold: the tests may run as root, whom none stops."""
+    drop_from_bounding_set, dac_override, dac_read_search = 24, 1, 2
 
-    def run(*arguments: Any) -> subprocess.CompletedProcess[str]:
-        user = {"user": 65534, "group": 65534} if os.getuid() == 0 else {}
+    def give_up_rights() -> None:
+        library = ctypes.CDLL(None)
+        for capability in (dac_override, dac_read_search):
+            library.prctl(drop_from_bounding_set, capability, 0, 0, 0)
+
+    def run(*command: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "defectforge.runner", *map(str, arguments)],
-            env={**environment, "TMPDIR": "/tmp"},
-            cwd="/",
+            list(map(str, command)),
+            env=environment,
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
-            **user,  # type: ignore[arg-type]
+            preexec_fn=give_up_rights,
         )
 
-    if run("--help").returncode != 0:
-        pytest.skip("another user cannot read this installation")
-    return run
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every user can enter."""
-    folder = Path(tempfile.mkdtemp(prefix="defectforge-rights-"))
-    folder.chmod(0o755)
-    yield folder
-    subprocess.run(["chmod", "-R", "u+rwX", str(folder)], check=False)
-    shutil.rmtree(folder, ignore_errors=True)
+    closed = tmp_path / "closed"
+    closed.touch(0o000)
+    if run("cat", closed).returncode == 0:
+        pytest.skip("no permission stops this user")
+    return lambda *arguments: run(sys.executable, "-m", "defectforge.runner", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -254,32 +250,25 @@ def open_folder() -> Iterator[Path]:
     ],
 )
 def test_folders_without_rights_are_one_message(
-    as_nobody: Any, line: list[Any], open_folder: Path, closed: str, mode: int
+    without_rights: Any, line: list[Any], tmp_path: Path, closed: str, mode: int
 ) -> None:
-    shutil.copytree(line[3], open_folder / "data")
-    shutil.copy(line[1], open_folder / "place.json")
-    (open_folder / "plan.yaml").write_text("count: 1\n")
-    (open_folder / "headers").write_text("X: 1\n")
-    for name in ("parent", "mine", "mine/hazelnut"):
-        (open_folder / name).mkdir()
-    if os.getuid() == 0:
-        subprocess.run(["chown", "-R", "65534", str(open_folder / "mine")], check=True)
-    if closed.startswith("mine"):  # an output folder of ours that lost its rights
-        (open_folder / "mine" / "run.sqlite").touch()
-        os.chown(open_folder / "mine" / "run.sqlite", 65534 if os.getuid() == 0 else -1, -1)
-    (open_folder / closed).chmod(mode)
-    out = open_folder / ("mine" if closed.startswith("mine") else "parent/out")
-    if not closed.startswith(("mine", "parent")):
-        out = Path(tempfile.gettempdir()) / f"{open_folder.name}-out"
-    done = as_nobody(
-        "run", open_folder / "place.json", "--data", open_folder / "data", *line[4:6], "--plan",
-        open_folder / "plan.yaml", "--header-file", open_folder / "headers", *line[-2:], "--out", out,
-    )  # fmt: skip
+    folder = tmp_path / "request"
+    shutil.copytree(line[3], folder / "data")
+    shutil.copy(line[1], folder / "place.json")
+    (folder / "plan.yaml").write_text("count: 1\n")
+    (folder / "headers").write_text("X: 1\n")
+    for name in ("parent", "mine/hazelnut"):
+        (folder / name).mkdir(parents=True)
+    (folder / "mine" / "run.sqlite").touch()
+    (folder / closed).chmod(mode)
+    out = folder / ("mine" if closed.startswith("mine") else "parent/out")
+    inputs = ["--plan", folder / "plan.yaml", "--header-file", folder / "headers", "--data", folder / "data"]
+    done = without_rights("run", folder / "place.json", *inputs, *line[4:6], *line[-2:], "--out", out)
+    (folder / closed).chmod(0o755)
     assert done.returncode in (BAD_REQUEST, SOME_JOBS_FAILED), done.stderr
     assert "Traceback" not in done.stderr and "fault of DefectForge" not in done.stderr, done.stderr
     assert done.stderr.lower().count("error:") == 1, done.stderr
-    assert list(out.rglob("*.png")) == [] if os.access(out, os.R_OK) else True
-    shutil.rmtree(out, ignore_errors=True)
+    assert list(out.rglob("*.png")) == list(out.rglob("*.part")) == []
 
 
 def test_a_disk_that_can_only_be_read_is_told_before_anything_is_queued(
