@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint fuzz clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -23,6 +23,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Ten thousand wild requests, and Ctrl-C at hundreds of moments; takes minutes.
+fuzz: $(STAMP)
+	DEFECTFORGE_FUZZ=10000 $(BIN)/python -m pytest tests/server/runner/test_runner_fuzz.py tests/server/runner/test_runner_interrupts.py
 
 clean:
 	rm -rf $(VENV) demo-out build *.egg-info

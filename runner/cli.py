@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ from .reporter import make_reporter
 from .version import version
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
+HEADER_FILE = click.option(
+    "--header-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Lines 'Name: value' sent to every --server, to log in; or DEFECTFORGE_HEADERS.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -34,6 +41,7 @@ def graph_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--server", multiple=True, metavar="URL", help="A ComfyUI server; without it, our own is started."
         ),
+        HEADER_FILE,
         click.option("--models", type=FOLDER, help="Models folder of the embedded server."),
     ]
     for option in reversed(options):
@@ -54,7 +62,7 @@ def graph_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--out", type=FOLDER, help="Output folder; the same command continues an interrupted run.")
 @click.option("--shard", metavar="i/N", help="Only the i-th of N parts of the jobs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
-@click.option("--stall-seconds", type=float, default=300.0, hidden=True)
+@click.option("--stall-seconds", type=click.FloatRange(0.1, 1e6), default=300.0, hidden=True)
 @graph_options
 def run(
     plan: Path | None, as_json: bool, stall_seconds: float, set_: tuple[str, ...], type_: str | None, **options: Any
@@ -63,14 +71,21 @@ def run(
 
     WORKFLOW is a file saved in ComfyUI's window or exported for its API, or the name of one that comes along.
     """
-    from .commands.run import run as run_request
-    from .servers.worker import Timing
 
-    request = Request(set=set_, type=type_, **options)
-    if plan is not None:
-        request = with_plan_file(request, plan)
+    def work() -> int:
+        if not stall_seconds > 0:  # NaN
+            raise click.BadParameter("not a number", param_hint="--stall-seconds")
+        request = Request(set=set_, type=type_, **options)
+        if plan is not None:
+            request = with_plan_file(request, plan)
+        # Late: a plan that is wrong is told before the second that this takes.
+        from .commands.run import run as run_request
+        from .servers.worker import Timing
+
+        return run_request(request, reporter, Timing(stall=stall_seconds))
+
     reporter = make_reporter(as_json)
-    return guarded(reporter, lambda: run_request(request, reporter, Timing(stall=stall_seconds)))
+    return guarded(reporter, work)
 
 
 @cli.command()
@@ -90,6 +105,7 @@ def check(workflow: str, as_json: bool, set_: tuple[str, ...], **options: Any) -
 @click.argument("manifest")
 @click.option("--data", type=click.Path(path_type=Path), metavar="ROOT", help="The dataset, if it has moved.")
 @click.option("--server", multiple=True, metavar="URL", help="A ComfyUI server; without it, our own is started.")
+@HEADER_FILE
 @click.option("--models", type=FOLDER, help="Models folder of the embedded server.")
 @click.option("--out", type=FOLDER, required=True, help="Where the repeated pairs go.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
@@ -147,7 +163,7 @@ def list_models(folder: Path | None = None, as_json: bool = False) -> int:
     """Every model: file, folder, address, hash, working size."""
     from .commands.models_command import list_all
 
-    return list_all(folder, as_json)
+    return guarded(make_reporter(False), lambda: list_all(folder, as_json))
 
 
 @models.command()
@@ -179,37 +195,43 @@ def workflows(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         from .commands.workflows_command import list_workflows
 
-        list_workflows(make_reporter(False))
+        reporter = make_reporter(False)
+        guarded(reporter, lambda: list_workflows(reporter))
 
 
 @workflows.command()
 @click.option("--server", multiple=True, metavar="URL", help="A ComfyUI server; without it, our own is started.")
+@HEADER_FILE
 @click.option("--check", "check_only", is_flag=True, help="Write nothing; exit code 2 if one is not up to date.")
-def export(server: tuple[str, ...], check_only: bool) -> int:
+def export(server: tuple[str, ...], header_file: Path | None, check_only: bool) -> int:
     """Make the queue forms (workflows/api) from the window forms (workflows)."""
     from .commands.workflows_command import export_workflows
 
     reporter = make_reporter(False)
-    return guarded(reporter, lambda: export_workflows(server, check_only, reporter))
+    return guarded(reporter, lambda: export_workflows(server, check_only, reporter, header_file))
 
 
 def guarded(reporter: Any, work: Callable[[], int]) -> int:
-    """Run, and turn an error into one message and its exit code."""
-    import signal
+    """Run, and turn whatever goes wrong into one message and its exit code."""
+    from . import interrupts
+    from .errors import INTERRUPTED
+    from .explain import explained, wanted_traceback
 
-    from .errors import INTERRUPTED, DefectForgeError
-
-    def as_interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, as_interrupt)
     try:
         return work()
-    except DefectForgeError as error:
-        reporter.error(error)
-        return error.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.exceptions.Abort):
         reporter.line("interrupted")
         return INTERRUPTED
+    except (click.ClickException, click.exceptions.Exit):
+        raise
+    except Exception as error:
+        if interrupts.asked():  # a Ctrl-C inside an import comes out as another exception
+            reporter.line("interrupted")
+            return INTERRUPTED
+        if text := wanted_traceback(error):
+            print(text, file=sys.stderr)
+        told = explained(error)
+        reporter.error(told)
+        return told.exit_code
     finally:
         reporter.close()

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any
 
+LONGEST = 4000
+"""Characters of one sentence that are shown; a sentence may quote what somebody else wrote."""
+
 OK = 0
 SOME_JOBS_FAILED = 1
 BAD_REQUEST = 2
@@ -28,10 +31,10 @@ class Problem:
     mend: str = ""
 
     def text(self) -> str:
-        lines = [self.what]
+        lines = [printable(self.what).replace("\n", "\\n")]
         for label, sentence in (("where", self.where), ("expected", self.expected), ("to mend it", self.mend)):
             if sentence:
-                lines.append(f"  {label}: {sentence}")
+                lines.append(f"  {label}: {printable(sentence)}")
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,10 +84,28 @@ def server_error(code: str, what: str, where: str = "", expected: str = "", mend
     return ServerError(Problem(code, what, where, expected, mend))
 
 
+def printable(text: str, longest: int = LONGEST) -> str:
+    """The text as any terminal and any log can show it: names may hold control characters, bytes that are no UTF-8, or
+    a million letters. Line breaks stay."""
+    if len(text) > longest:
+        text = f"{text[: longest * 3 // 4]} ... {text[-longest // 4 :]}"
+    escaped = (char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
+    return "".join(escaped)
+
+
+def quoted(value: object, longest: int = 80) -> str:
+    """A value as a message quotes it: short, whatever it is."""
+    try:
+        return printable(repr(value), longest)
+    except (RecursionError, ValueError):  # nested too deeply, or a whole number of thousands of digits
+        return f"a {type(value).__name__}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word most like this one, if any is like it at all."""
     by_lower = {name.lower(): name for name in known}
-    near = get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.5)
+    # The comparison takes the square of the length.
+    near = get_close_matches(word[:100].lower(), list(by_lower), n=1, cutoff=0.5)
     return by_lower[near[0]] if near else None
 
 

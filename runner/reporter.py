@@ -1,17 +1,17 @@
-"""What the user sees of a run: bars on a terminal, plain lines in a log, one JSON object a line with --json."""
+"""What the user sees of a run: plain lines in a log, one JSON object a line with --json; bars are in `bars`."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from .errors import DefectForgeError, printable
 
-from .errors import DefectForgeError
-from .plans.plan import Job
+if TYPE_CHECKING:
+    from .plans.plan import Job
 
 Event = dict[str, Any]
 
@@ -46,7 +46,9 @@ class Reporter:
             self.line(data["text"] if name == "note" else f"warning: {data['text']}")
 
     def line(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        # Nobody may be reading any more (a closed terminal, a full log): that ends no run of days.
+        with contextlib.suppress(OSError, ValueError):
+            print(printable(text), file=self._stream, flush=True)
 
     def error(self, error: DefectForgeError) -> None:
         self.line(f"error: {error.text()}")
@@ -58,58 +60,12 @@ class Reporter:
         """Give the terminal back as it was, whatever happened."""
 
 
-class BarReporter(Reporter):
-    """A terminal: one bar for all pairs, one line for what is computed right now."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=self._console,
-        )
-        self._all: TaskID | None = None
-        self._one: TaskID | None = None
-
-    def begin(self, total: int, done: int, out: str) -> None:
-        super().begin(total, done, out)
-        self._progress.start()
-        self._all = self._progress.add_task("pairs", total=total, completed=done)
-        self._one = self._progress.add_task("", total=None, visible=False)
-
-    def event(self, name: str, data: Event) -> None:
-        if self._one is not None and self._all is not None:
-            if name == "started":
-                self._progress.update(self._one, description="starting", completed=0, total=None, visible=True)
-            elif name == "progress":
-                self._progress.update(self._one, description=data["node"], completed=data["value"], total=data["max"])
-            elif name in ("done", "failed"):
-                self._progress.advance(self._all)
-        super().event(name, data)
-
-    def line(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
-
-    def error(self, error: DefectForgeError) -> None:
-        self._progress.stop()
-        super().error(error)
-
-    def end(self, summary: Event) -> None:
-        self._progress.stop()
-        super().end(summary)
-
-    def close(self) -> None:
-        self._progress.stop()
-
-
 class JsonReporter(Reporter):
     """For programs: NDJSON on stdout, nothing else there."""
 
     def _write(self, event: str, **data: Any) -> None:
-        print(json.dumps({"event": event, "time": round(time.time(), 3), **data}), flush=True)
+        """Raises OSError where nobody reads any more: a program that lost its events must not believe all is well."""
+        print(json.dumps({"event": event, "time": round(time.time(), 3), **data}, default=str), flush=True)
 
     def begin(self, total: int, done: int, out: str) -> None:
         self._write("begin", total=total, done=done, out=out)
@@ -137,4 +93,8 @@ class JsonReporter(Reporter):
 def make_reporter(as_json: bool) -> Reporter:
     if as_json:
         return JsonReporter()
-    return BarReporter() if sys.stderr.isatty() else Reporter()
+    if not sys.stderr.isatty():
+        return Reporter()
+    from .bars import BarReporter
+
+    return BarReporter()

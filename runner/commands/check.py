@@ -14,7 +14,7 @@ def check(request: Request, reporter: Reporter) -> int:
     """Report every problem for every server; returns the exit code."""
     workflow = load_workflow(request)
     code = OK
-    with fleet(request.server, request.models, reporter) as ships:
+    with fleet(request.server, request.models, reporter, request.header_file) as ships:
         for site in ships.sites:
             try:
                 _check_one(request, site, reporter)

@@ -14,7 +14,7 @@ from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
 from ..checkpoints.fetch import check_hash, fetch
 from ..checkpoints.models import Model, find, local_path, models_directory, path_of, table
-from ..errors import BAD_REQUEST, OK, DefectForgeError
+from ..errors import OK, DefectForgeError, Problem, RequestError
 from ..reporter import Reporter
 
 
@@ -37,23 +37,31 @@ def list_all(folder: Path | None, as_json: bool) -> int:
 
 
 def verify_all(names: Sequence[str], folder: Path | None, reporter: Reporter) -> int:
-    """Check named models, or all that are there; a named one that is missing counts as wrong."""
-    code = OK
+    """Check named models, or all that are there; a named one that is missing counts as wrong.
+
+    Raises:
+        RequestError: all that is wrong, at once.
+    """
+    problems: list[Problem] = []
     for model in [find(name) for name in names] or table():
         path = local_path(model.folder, model.file, folder)
         if path is None:
             if names:
-                reporter.line(f"{model.name}: missing; {model.how_to_get()}")
-                code = BAD_REQUEST
+                problems.append(
+                    Problem(
+                        "models.missing", f"{model.name}: missing", str(folder or ""), "its file", model.how_to_get()
+                    )
+                )
             continue
         try:
             check_hash(model, path)
         except DefectForgeError as error:
-            reporter.error(error)
-            code = BAD_REQUEST
+            problems += error.problems
         else:
             reporter.line(f"{model.name}: {'right' if model.sha256 else 'there, its hash is not pinned'} ({path})")
-    return code
+    if problems:
+        raise RequestError(problems)
+    return OK
 
 
 def fetch_one(name: str, folder: Path | None, reporter: Reporter) -> int:

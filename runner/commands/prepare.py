@@ -10,7 +10,7 @@ from typing import Any
 from ..checkpoints.choose_model import Choice, choose, missing_models, raise_if
 from ..checkpoints.fetch import check_hash, fetch
 from ..checkpoints.models import by_file, files_named, local_path, models_directory
-from ..errors import DefectForgeError, Problem, request_error
+from ..errors import DefectForgeError, Problem, quoted, request_error
 from ..graphs.convert import queue_form
 from ..graphs.graph import Graph, Workflow, load
 from ..graphs.overrides import Setting, apply, parse_sets, parse_varies
@@ -18,9 +18,10 @@ from ..graphs.roles import find_roles
 from ..graphs.schema import find_problems
 from ..plans.plan import Plan, Selection, make_plan
 from ..servers.client import Client, ServerInfo
-from .request import Request, shard_of
+from .request import LIMITS, Request, shard_of
 
 Say = Callable[[str], None]
+MOST_DRAWS = LIMITS["count"][1]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,22 @@ def selection_of(request: Request) -> Selection:
                 "request.incomplete", f"--{name} is missing", expected=f"--{name}", mend="see `defectforge run --help`"
             )
     assert request.data is not None and request.category is not None
+    if request.count is not None and request.count > MOST_DRAWS:
+        raise request_error(
+            "plan.count",
+            f"--count {quoted(request.count)}",
+            expected=f"at most {MOST_DRAWS} in one run",
+            mend="split the work: other seeds (--seed) into other folders (--out)",
+        )
+    for name in ("category", "type"):
+        text = getattr(request, name)
+        if text is not None and not text.isprintable():
+            raise request_error(
+                "data.name",
+                f"--{name} {quoted(text)} holds what cannot stand in a name",
+                expected="letters that every system can show",
+                mend="rename the folder, or choose another",
+            )
     return Selection(
         data=request.data,
         category=request.category,

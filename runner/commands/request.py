@@ -6,9 +6,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
+from ..errors import Problem, RequestError, did_you_mean, quoted, request_error
+from ..servers.address import shown
+from .plan_file import read_plan
 
-from ..errors import did_you_mean, request_error
+LIMITS = {"count": (1, 1_000_000), "seed": (0, 2**63)}
+SCALARS = (str, int, float, bool)
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,13 @@ class Request:
     out: Path | None = None
     shard: str | None = None
     models: Path | None = None
+    header_file: Path | None = None
 
     def content(self) -> dict[str, Any]:
-        """For the journal."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) not in (None, ())}
+        """For the journal: without what logs in to a server."""
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "header_file"}
+        kept["server"] = tuple(shown(server) for server in self.server)
+        return {name: _plain(value) for name, value in kept.items() if value not in (None, ())}
 
 
 def _plain(value: Any) -> Any:
@@ -44,32 +50,38 @@ def shard_of(text: str | None) -> tuple[int, int]:
     if not text:
         return 0, 1
     index, slash, count = text.partition("/")
-    if slash and index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count):
+    digits = index.isdecimal() and count.isdecimal() and len(count) < 10 and len(index) < 10
+    if slash and digits and 1 <= int(index) <= int(count):
         return int(index) - 1, int(count)
-    raise request_error("plan.shard", f"--shard '{text}'", expected="i/N with 1 <= i <= N", mend="--shard 1/4")
+    raise request_error("plan.shard", f"--shard {quoted(text)}", expected="i/N with 1 <= i <= N", mend="--shard 1/4")
 
 
 def with_plan_file(request: Request, path: Path) -> Request:
     """Fill in from plan.yaml what the command line left open.
 
     Raises:
-        RequestError: unreadable, not YAML, or a key that does not exist.
+        RequestError: unreadable, not YAML, or a key or value that cannot be; everything at once where it can.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise request_error(
-            "plan.unreadable", f"the plan cannot be read: {error}", str(path), "a YAML file", "mend or replace it"
-        ) from error
-    if not isinstance(content, dict):
-        raise request_error("plan.unreadable", "the plan is not a mapping", str(path), "lines such as 'count: 8'")
+    content = read_plan(path)
     known = {f.name for f in fields(Request)}
-    for key in content:
-        if key not in known:
-            raise request_error(
-                "plan.unknown_key", f"the plan has no key '{key}'", str(path), "a known key", did_you_mean(key, known)
-            )
-    values = {key: _from_yaml(key, value, path) for key, value in content.items()}
+    problems: list[Problem] = []
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        try:
+            if key not in known:
+                raise request_error(
+                    "plan.unknown_key",
+                    f"the plan has no key {quoted(key)}",
+                    str(path),
+                    "a known key",
+                    did_you_mean(str(key), known),
+                )
+            if value is not None:
+                values[key] = _from_yaml(key, value, path)
+        except RequestError as error:
+            problems += error.problems
+    if problems:
+        raise RequestError(problems)
     given = {f.name: getattr(request, f.name) for f in fields(Request)}
     merged = {key: given[key] if given[key] not in (None, (), False) else value for key, value in values.items()}
     for key in ("set", "vary"):
@@ -81,15 +93,26 @@ def with_plan_file(request: Request, path: Path) -> Request:
 def _from_yaml(key: str, value: Any, path: Path) -> Any:
     if key in ("set", "vary"):
         return tuple(_assignments(key, value, path))
-    if key in ("data", "out", "models"):
-        # Relative to the plan, so that plan and data can move together.
-        return path.parent / str(value)
     if key == "server":
-        return tuple(value) if isinstance(value, list) else (str(value),)
+        servers = value if isinstance(value, list) else [value]
+        return tuple(_typed(key, server, str, path) for server in servers)
+    if key in ("data", "out", "models", "header_file"):
+        # Relative to the plan, so that plan and data can move together.
+        return path.parent / _typed(key, value, str, path)
     wanted: dict[str, type] = {"count": int, "seed": int, "new_type": bool}
-    kind = wanted.get(key, str)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise request_error("plan.wrong_type", f"{key}: {value!r}", str(path), f"{kind.__name__}", "change it")
+    return _typed(key, value, wanted.get(key, str), path)
+
+
+def _typed(key: str, value: Any, kind: type, path: Path) -> Any:
+    names = {str: "text", int: "a whole number", bool: "true or false"}
+    wrong = not isinstance(value, kind) or (kind is int and isinstance(value, bool))
+    if wrong or (kind is str and ("\0" in value or not value.strip())):
+        raise request_error(
+            "plan.wrong_type", f"{key}: {quoted(value)}", str(path), names[kind], "change it (text can be in quotes)"
+        )
+    low, high = LIMITS.get(key, (None, None))
+    if low is not None and high is not None and not low <= value <= high:
+        raise request_error("plan.range", f"{key}: {quoted(value)}", str(path), f"{low} to {high}", "change it")
     return value
 
 
@@ -97,14 +120,15 @@ def _assignments(key: str, value: Any, path: Path) -> list[str]:
     """{'Sampler.steps': 20} or ['Sampler.steps=20'] -> ['Sampler.steps=20']; for vary the values are lists."""
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return value
-    if isinstance(value, dict):
-        if key == "set":
-            return [f"{address}={_text(item)}" for address, item in value.items()]
-        if all(isinstance(items, list) for items in value.values()):
-            return [f"{address}={','.join(_quoted(item) for item in items)}" for address, items in value.items()]
+    if isinstance(value, dict) and all(isinstance(address, str) for address in value):
+        lists = value.values() if key == "vary" else [list(value.values())]
+        if all(isinstance(items, list) and all(isinstance(item, SCALARS) for item in items) for items in lists):
+            if key == "set":
+                return [f"{address}={_text(item)}" for address, item in value.items()]
+            return [f"{address}={','.join(_csv(item) for item in items)}" for address, items in value.items()]
     raise request_error(
         "plan.wrong_type",
-        f"{key}: {value!r}",
+        f"{key}: {quoted(value)}",
         str(path),
         "a mapping 'Title.input: value'" + (" with lists as values" if key == "vary" else ""),
         "see `defectforge run --help`",
@@ -115,5 +139,5 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _quoted(value: Any) -> str:
+def _csv(value: Any) -> str:
     return '"' + _text(value).replace('"', '""') + '"'

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..checkpoints.choose_model import Choice, missing_models, raise_if
 from ..checkpoints.fetch import fetch
 from ..checkpoints.models import by_file, checkpoint_loaders
 from ..errors import OK, SOME_JOBS_FAILED, Problem, RequestError, request_error
-from ..graphs.graph import Graph, Workflow, canonical_hash
+from ..graphs.graph import Graph, Workflow, canonical_hash, form_of
 from ..graphs.roles import Roles, find_roles
 from ..graphs.schema import find_problems
 from ..outputs.manifest import read, select
@@ -30,7 +31,13 @@ from .run import drive, fleet
 
 
 def rerun(
-    reference: str, reporter: Reporter, data: Path | None, server: tuple[str, ...], models: Path | None, out: Path
+    reference: str,
+    reporter: Reporter,
+    data: Path | None,
+    server: tuple[str, ...],
+    models: Path | None,
+    out: Path,
+    header_file: Path | None = None,
 ) -> int:
     """Returns 0 if every pair came out with the same pixels.
 
@@ -38,7 +45,8 @@ def rerun(
         RequestError: the record, its graph or its photos are not there or were changed.
     """
     path, records = select(reference)
-    graph_names = {record["workflow"]["graph"] for record in records}
+    with _a_record_is_whole(path):
+        graph_names = {str(record["workflow"]["graph"]) for record in records}
     if len(graph_names) != 1:
         raise request_error(
             "rerun.several_graphs",
@@ -47,34 +55,54 @@ def rerun(
             expected="records of one workflow at a time",
             mend=f"name one record: {path}:ID",
         )
-    graph = _graph(path.parent / graph_names.pop(), records[0])
+    with _a_record_is_whole(path):
+        graph = _graph(path.parent / graph_names.pop(), records[0])
     roles = find_roles(graph, "the recorded graph")
-    root = data or Path(records[0]["data"])
-    check_place(out, root)
-    jobs = tuple(_job(record, roles, root) for record in records)
-    with fleet(server, models, reporter) as ships:
+    with _a_record_is_whole(path):
+        root = data or Path(records[0]["data"])
+        check_place(out, root)
+        jobs = tuple(_job(record, roles, root) for record in records)
+        name, sha256 = records[0]["workflow"]["name"], records[0]["workflow"]["sha256"]
+    with fleet(server, models, reporter, header_file) as ships:
         for site in ships.sites:
             _check(graph, roles, site, reporter)
-        workflow = Workflow(records[0]["workflow"]["name"], path, "queue", graph, records[0]["workflow"]["sha256"])
+        workflow = Workflow(name, path, "queue", graph, sha256)
         prepared = Prepared(workflow, Plan(graph, roles, jobs), Choice(notes=[f"rerun of {path}"]), ())
         request = Request(workflow=workflow.name, data=root, out=out, model=records[0].get("model"))
         code = drive(request, prepared, ships, reporter, Timing())
     return code if code != OK else _compare(path.parent, records, out, reporter)
 
 
+@contextlib.contextmanager
+def _a_record_is_whole(path: Path) -> Iterator[None]:
+    """Somebody may have changed a line, or an older version may have written it."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        lacks = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise request_error(
+            "rerun.record_broken",
+            f"the record cannot be read: {lacks}",
+            where=str(path),
+            expected="a line as `defectforge run` writes it",
+            mend="take the manifest as it was written; the journal beside it writes a lost one anew",
+        ) from error
+
+
 def _graph(path: Path, record: dict[str, Any]) -> Graph:
     try:
         graph: Graph = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        expected = record["workflow"]["graph_sha256"]
+    except (OSError, ValueError, RecursionError) as error:
         raise request_error(
             "rerun.no_graph", f"the record's graph cannot be read: {error}", str(path), "the file beside the manifest"
         ) from error
-    if canonical_hash(graph) != record["workflow"]["graph_sha256"]:
+    if form_of(graph) != "queue" or canonical_hash(graph) != expected:
         raise request_error(
             "rerun.graph_changed",
             "the record's graph was changed since",
             where=str(path),
-            expected=f"canonical sha256 {record['workflow']['graph_sha256']}",
+            expected=f"canonical sha256 {expected}",
             mend="restore the file",
         )
     return graph
@@ -127,6 +155,10 @@ def _compare(old: Path, records: Sequence[dict[str, Any]], out: Path, reporter: 
             first, second = old / record[role]["path"], out / again[record["id"]][role]["path"]
             if not first.exists():
                 reporter.line(f"{first} is gone; nothing to compare with")
+            elif not _whole(first):
+                problems.append(
+                    Problem("rerun.unreadable", f"the recorded {role} is no whole picture any more", str(first))
+                )
             elif not same_pixels(first.read_bytes(), second.read_bytes()):
                 problems.append(
                     Problem(
@@ -146,3 +178,12 @@ def _compare(old: Path, records: Sequence[dict[str, Any]], out: Path, reporter: 
 def same_pixels(first: bytes, second: bytes) -> bool:
     with Image.open(io.BytesIO(first)) as a, Image.open(io.BytesIO(second)) as b:
         return a.size == b.size and a.mode == b.mode and bool(np.array_equal(np.asarray(a), np.asarray(b)))
+
+
+def _whole(path: Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return True
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False

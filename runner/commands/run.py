@@ -5,23 +5,27 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import interrupts
 from ..checkpoints.models import by_file, files_named, local_path, models_directory
 from ..errors import INTERRUPTED, NO_SERVER, OK, SOME_JOBS_FAILED, request_error
 from ..outputs.commit import Committer
+from ..outputs.files import write_whole
 from ..outputs.hashes import remembered_sha256
 from ..outputs.journal import DONE, FAILED, SUBMITTED, Journal
 from ..outputs.manifest import Manifest
-from ..outputs.output import JOURNAL, MANIFEST, check_place, check_space
+from ..outputs.output import JOURNAL, MANIFEST, check_place, check_space, resolved
 from ..plans.dataset import Category
 from ..plans.plan import Job, Plan, check_chosen_type
 from ..plans.source import JobSource
 from ..reporter import Reporter
+from ..servers.address import read_headers
 from ..servers.client import Client
 from ..servers.collect import Collector
 from ..servers.local import LocalServer
@@ -29,6 +33,9 @@ from ..servers.worker import Timing, Worker
 from ..version import version
 from .prepare import Prepared, Site, load_workflow, prepare, selection_of
 from .request import Request
+
+GRACE = 5.0
+"""Seconds that workers get to end after the last pair, and after an interruption's own waiting."""
 
 
 @dataclass
@@ -40,17 +47,43 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def fleet(servers: Sequence[str], models: Path | None, reporter: Reporter) -> Iterator[Fleet]:
+def fleet(
+    servers: Sequence[str], models: Path | None, reporter: Reporter, header_file: Path | None = None
+) -> Iterator[Fleet]:
     """Connect to every named server, or start the embedded one and stop it at the end."""
     if servers:
-        clients = [Client(url, str(uuid.uuid4())) for url in servers]
-        yield Fleet([Site(client, client.info()) for client in clients])
+        headers = read_headers(header_file)
+        clients = [Client(url, str(uuid.uuid4()), headers) for url in servers]
+        for client in clients:
+            client.http.say = lambda text: reporter.event("warning", {"text": text})
+        sites = [Site(client, client.info()) for client in clients]
+        refuse_twins([client.url for client in clients])
+        yield Fleet(sites)
         return
+    if header_file is not None:
+        raise request_error(
+            "headers.no_server",
+            "--header-file is for named servers, and none is named",
+            expected="--server URL",
+            mend="name the server, or leave --header-file away",
+        )
     with LocalServer(models) as local:
         reporter.event("note", {"text": "no --server given: starting the embedded server ..."})
         client = Client(local.start(), str(uuid.uuid4()))
         reporter.event("note", {"text": f"embedded server at {client.url}; it stops when this run ends"})
         yield Fleet([Site(client, client.info(), models_directory(models))], local)
+
+
+def refuse_twins(urls: Sequence[str]) -> None:
+    """The same server twice would be asked to do four jobs at a time, and be told apart by nobody."""
+    for url in urls:
+        if urls.count(url) > 1:
+            raise request_error(
+                "server.twice",
+                f"the server {url} is named twice",
+                expected="every server once (a redirect may lead two addresses to one)",
+                mend="leave one --server away",
+            )
 
 
 def run(request: Request, reporter: Reporter, timing: Timing | None = None) -> int:
@@ -66,7 +99,7 @@ def run(request: Request, reporter: Reporter, timing: Timing | None = None) -> i
     selection = selection_of(request)
     check_chosen_type(Category(selection.data, selection.category), selection)
     check_place(request.out, selection.data)
-    with fleet(request.server, request.models, reporter) as ships:
+    with fleet(request.server, request.models, reporter, request.header_file) as ships:
         prepared = [
             prepare(request, workflow, site, lambda text: reporter.event("note", {"text": text}))
             for site in ships.sites
@@ -78,7 +111,7 @@ def run(request: Request, reporter: Reporter, timing: Timing | None = None) -> i
 def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter, timing: Timing) -> int:
     """Everything from the first byte written to the summary."""
     assert request.out is not None and request.data is not None
-    out = request.out.expanduser().resolve()
+    out = resolved(request.out)
     out.mkdir(parents=True, exist_ok=True)
     journal = Journal(out / JOURNAL)
     try:
@@ -137,21 +170,37 @@ def adopt_submitted(worker: Worker, source: JobSource, todo: Sequence[Job], stat
 
 
 def follow(workers: Sequence[Worker], events: queue.Queue[tuple[str, dict[str, Any]]], reporter: Reporter) -> bool:
-    """Pass events on until every worker has ended. True if the user interrupted; a second Ctrl-C leaves at once."""
-    interrupted = False
-    for worker in workers:
-        worker.start()
-    while any(worker.is_alive() for worker in workers) or not events.empty():
+    """Pass events on until every worker has ended. True if the user interrupted; a second Ctrl-C leaves at once.
+
+    A worker that waits for a server which says nothing is left behind (it is a daemon thread, and its job is in the
+    journal): the run ends soon after its last pair, or after the interruption, whatever a server does.
+    """
+    with interrupts.patient():
+        for worker in workers:
+            worker.start()
+        leave_at: float | None = None
+        interrupted = False
         try:
-            with contextlib.suppress(queue.Empty):
-                reporter.event(*events.get(timeout=0.1))
-        except KeyboardInterrupt:
-            if interrupted:
-                raise
-            interrupted = True
-            reporter.event("note", {"text": "stopping: waiting for the running job; Ctrl-C again leaves at once"})
+            while any(worker.is_alive() for worker in workers) or not events.empty():
+                with contextlib.suppress(queue.Empty):
+                    reporter.event(*events.get(timeout=0.1))
+                if interrupts.asked() and not interrupted:
+                    interrupted = True
+                    text = "stopping: waiting for the running job; Ctrl-C again leaves at once"
+                    reporter.event("note", {"text": text})
+                    for worker in workers:
+                        worker.stop.set()
+                if leave_at is None and (interrupted or workers[0].source.all_finished):
+                    leave_at = time.monotonic() + GRACE + (workers[0].timing.wind_down if interrupted else 0.0)
+                if leave_at is not None and time.monotonic() > leave_at:
+                    break
+        except OSError:
+            # Nobody reads our events any more (a closed pipe, a full disk): stop in order, then say so.
             for worker in workers:
                 worker.stop.set()
+            for worker in workers:
+                worker.join(GRACE + worker.timing.wind_down)
+            raise
     for worker in workers:
         if worker.crash is not None:
             raise worker.crash
@@ -165,7 +214,8 @@ def sum_up(
     done, failed = states.count(DONE), states.count(FAILED)
     text = f"{done} of {len(states)} pairs are in {out}"
     code = OK
-    errors = [worker.error for worker in workers if worker.error is not None]
+    # Two workers that wrote to one full disk say the same.
+    errors = list({error.text(): error for error in (worker.error for worker in workers) if error}.values())
     for error in errors:
         reporter.error(error)
         code = error.exit_code
@@ -186,9 +236,7 @@ def keep_graph(out: Path, plan: Plan) -> str:
     name = f"workflow-{plan.graph_sha256[:16]}.json"
     path = out / name
     if not path.exists():
-        part = path.with_name(name + ".part")
-        part.write_text(json.dumps(plan.graph, indent=1, sort_keys=True), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps(plan.graph, indent=1, sort_keys=True).encode())
     return name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from ..errors import BAD_REQUEST, OK
 from ..graphs import export
@@ -24,11 +25,13 @@ def headline(name: str) -> str:
     return notes[0].splitlines()[0].lstrip("# ") if notes else ""
 
 
-def export_workflows(servers: tuple[str, ...], check_only: bool, reporter: Reporter) -> int:
+def export_workflows(
+    servers: tuple[str, ...], check_only: bool, reporter: Reporter, header_file: Path | None = None
+) -> int:
     """Write workflows/api from the window forms, or (`check_only`) say which are not what they should be."""
     from .run import fleet
 
-    with fleet(servers, None, reporter) as ships:
+    with fleet(servers, None, reporter, header_file) as ships:
         object_info = ships.sites[0].client.object_info()
     if check_only:
         stale = export.stale(object_info)

@@ -154,8 +154,21 @@ def _log_note(log: Path) -> dict[str, str]:
 
 
 def log_tail(log: Path, lines: int = TAIL_LINES) -> str:
-    """The last lines of a log file."""
+    """The last lines of a log file; of a traceback only what went wrong, the rest is for developers in the log."""
     try:
-        return "\n".join(log.read_text("utf-8", "replace").splitlines()[-lines:]) or "(it is empty)"
+        return "\n".join(_without_frames(log.read_text("utf-8", "replace").splitlines())[-lines:]) or "(it is empty)"
     except OSError as problem:
         return f"(it cannot be read: {problem})"
+
+
+def _without_frames(lines: list[str]) -> list[str]:
+    kept: list[str] = []
+    inside = False
+    for line in lines:
+        if line.startswith("Traceback (most recent call last)"):
+            inside = True
+        elif inside and line and not line[0].isspace():
+            inside = False
+        if not inside:
+            kept.append(line)
+    return kept

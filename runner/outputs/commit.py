@@ -11,14 +11,16 @@ import hashlib
 import io
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ..errors import Problem, StorageError
+from ..errors import StorageError
+from ..explain import of_system
+from .files import part_of, sync_folder, write_synced
 from .journal import COMMITTING, DONE, PENDING, SUBMITTED, Journal
 from .manifest import Manifest
 
@@ -57,8 +59,9 @@ def pair_references(history: dict[str, Any], saver: str) -> dict[str, Any]:
         NotAPair: the saver did not run (a blocker upstream still counts as success for the server), or not one pair.
     """
     outputs = history.get("outputs") or {}
-    pairs = (outputs.get(saver) or {}).get("defectforge_pairs")
-    if not pairs:
+    saved = outputs.get(saver) if isinstance(outputs, dict) else None
+    pairs = saved.get("defectforge_pairs") if isinstance(saved, dict) else None
+    if not pairs or not isinstance(pairs, list):
         raise NotAPair("the server reports success, but nothing was saved: a node before 'Save pair' blocked it")
     if len(pairs) != 1:
         raise NotAPair(f"the job saved {len(pairs)} pairs instead of one; set the batch size to 1, use --count")
@@ -100,6 +103,14 @@ def verify(
     return (first.size[0], first.size[1]), inside / levels.size
 
 
+def _not_written(error: OSError, out: Path) -> StorageError:
+    """The system's words, and that the run goes on later: the journal knows what is missing."""
+    told = of_system(error).problems[0]
+    mend = told.mend if "goes on" in told.mend else f"{told.mend}; the same command goes on where it stopped"
+    what = f"the output cannot be written: {told.what}"
+    return StorageError(replace(told, code="out.write", what=what, where=told.where or str(out), mend=mend))
+
+
 class Committer:
     """Writes into one OUT. Thread-safe as long as each job is committed by one thread."""
 
@@ -127,16 +138,15 @@ class Committer:
             self._journal.committing(job_id, record, outputs)
             self._finish(job_id, record, outputs)
         except OSError as error:
-            raise StorageError(
-                Problem(
-                    "out.write",
-                    f"the output cannot be written: {error}",
-                    where=str(self.out),
-                    expected="free disk space and write permission",
-                    mend="make room and run the same command again: it goes on where it stopped",
-                )
-            ) from error
+            self._withdraw(outputs)
+            raise _not_written(error, self.out) from error
         return record
+
+    def _withdraw(self, outputs: list[dict[str, str]]) -> None:
+        """Take back what was not named yet: nothing half-written waits for the next run on a full disk."""
+        for output in outputs:
+            with contextlib.suppress(OSError):
+                part_of(self.out / output["path"]).unlink(missing_ok=True)
 
     def _finish(self, job_id: str, record: dict[str, Any], outputs: list[dict[str, str]]) -> None:
         for output in outputs:
@@ -144,7 +154,7 @@ class Committer:
             part = part_of(final)
             if part.exists():
                 os.replace(part, final)
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
         self._manifest.append(record)
         self._journal.done(job_id)
 
@@ -156,16 +166,17 @@ class Committer:
         """
         adopted = 0
         for row in self._journal.in_state(COMMITTING):
-            outputs = json.loads(row["outputs"])
-            if all(self._lies_there(output) for output in outputs):
-                self._finish(row["id"], json.loads(row["record"]), outputs)
+            outputs, record = _loaded(row["outputs"]), _loaded(row["record"])
+            if outputs and record and all(self._lies_there(output) for output in outputs):
+                self._finish(row["id"], record, outputs)
                 adopted += 1
             else:
                 self._remove(row)
                 self._journal.back(row["id"], "half-written")
         for row in self._journal.in_state(DONE):
-            if all((self.out / output["path"]).is_file() for output in json.loads(row["outputs"])):
-                self._manifest.append(json.loads(row["record"]))
+            outputs, record = _loaded(row["outputs"]), _loaded(row["record"])
+            if outputs and record and all((self.out / output["path"]).is_file() for output in outputs):
+                self._manifest.append(record)
             else:
                 self._remove(row)
                 self._manifest.remove(row["id"])
@@ -192,23 +203,20 @@ class Committer:
                     path.unlink()
 
 
-def part_of(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
-
-
 def _write_part(final: Path, data: bytes) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
-    with part_of(final).open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        write_synced(part_of(final), data)
+    except BaseException:
+        # A full disk gets back what it can; a killed process leaves it to `recover`.
+        with contextlib.suppress(OSError):
+            part_of(final).unlink(missing_ok=True)
+        raise
 
 
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename durable; Windows has no such call."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _loaded(text: Any) -> Any:
+    """What the journal holds as JSON, or None where somebody changed it."""
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return None

@@ -24,14 +24,24 @@ def remembered_sha256(path: Path) -> str:
     store = default_models_directory().parent / "sha256.json"
     stat = path.stat()
     key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-    known: dict[str, str] = {}
-    with contextlib.suppress(OSError, ValueError):
-        known = dict(json.loads(store.read_text(encoding="utf-8")))
+    known = _known(store)
     if key not in known:
         known[key] = sha256_of(path)
         part = store.with_name(f"{store.name}.{os.getpid()}.part")
         with contextlib.suppress(OSError):
             store.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(known, indent=0), encoding="utf-8")
-            os.replace(part, store)
+            try:
+                part.write_text(json.dumps(known, indent=0), encoding="utf-8")
+                os.replace(part, store)
+            finally:
+                part.unlink(missing_ok=True)
     return known[key]
+
+
+def _known(store: Path) -> dict[str, str]:
+    """What is remembered; a store that is no such thing is forgotten."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        found = json.loads(store.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return {key: value for key, value in found.items() if isinstance(value, str) and len(value) == 64}
+    return {}

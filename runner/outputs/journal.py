@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import request_error
+from ..errors import DefectForgeError, Problem, StorageError, request_error
 from ..plans.plan import Job
 
 PENDING, SUBMITTED, COMMITTING, DONE, FAILED = "pending", "submitted", "committing", "done", "failed"
@@ -32,8 +33,12 @@ class Journal:
     """One writer process, many threads. Another run on the same folder is refused."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.RLock()
-        self._db = sqlite3.connect(path, timeout=1.0, check_same_thread=False, isolation_level=None)
+        try:
+            self._db = sqlite3.connect(path, timeout=1.0, check_same_thread=False, isolation_level=None)
+        except sqlite3.Error as error:
+            raise _at_opening(error, path) from error
         self._db.row_factory = sqlite3.Row
         try:
             # Exclusive: the lock dies with the process, also under kill -9, so there is no stale lock file.
@@ -43,38 +48,42 @@ class Journal:
             self._db.executescript(SCHEMA)
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
-            raise request_error(
-                "out.in_use",
-                f"the output folder is in use or cannot be written: {error}",
-                where=str(path),
-                expected="no other run on the same --out",
-                mend="wait for the other run, or choose another --out",
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise request_error(
-                "out.journal_broken",
-                f"the journal is not a database: {error}",
-                where=str(path),
-                expected="the journal of an earlier run, or none",
-                mend="choose another --out (the pictures there stay as they are)",
-            ) from error
+        except sqlite3.Error as error:
+            self._db.close()
+            raise _at_opening(error, path) from error
 
     def close(self) -> None:
-        with self._lock:
+        # A full disk cannot take the log into the database now; it is read from the log at the next start.
+        with self._lock, contextlib.suppress(sqlite3.Error):
             self._db.close()
 
     def _do(self, sql: str, *values: Any) -> sqlite3.Cursor:
         with self._lock:
-            return self._db.execute(sql, values)
+            try:
+                return self._db.execute(sql, values)
+            except sqlite3.Error as error:
+                raise _while_running(error, self._path) from error
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of it or nothing, whatever interrupts it."""
+        with self._lock:
+            self._do("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._do("COMMIT")
+            except BaseException:
+                with contextlib.suppress(sqlite3.Error):
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                raise
 
     def start_run(self, request: dict[str, Any], version: str) -> None:
         self._do("INSERT INTO run(started, request, version) VALUES(?,?,?)", time.time(), json.dumps(request), version)
 
     def add(self, jobs: Iterable[Job]) -> None:
         """Enter jobs that are not there yet. A job keeps its number for ever; where it is taken, the next free one."""
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._transaction():
             for job in jobs:
                 if self._do("SELECT 1 FROM job WHERE id=?", job.id).fetchone():
                     continue
@@ -90,7 +99,6 @@ class Journal:
                     *of_type,
                     PENDING,
                 )
-            self._db.execute("COMMIT")
 
     def row(self, job_id: str) -> dict[str, Any]:
         found = self._do("SELECT * FROM job WHERE id=?", job_id).fetchone()
@@ -104,8 +112,7 @@ class Journal:
 
     def submitted(self, job_id: str, server: str, prompt_id: str) -> None:
         """Written before the POST, so that a job which a killed runner queued can be found again."""
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._transaction():
             self._do(
                 "UPDATE job SET state=?, server=?, prompt_id=?, error=NULL, error_code=NULL WHERE id=?",
                 SUBMITTED,
@@ -120,7 +127,6 @@ class Journal:
                 prompt_id,
                 time.time(),
             )
-            self._db.execute("COMMIT")
 
     def back(self, job_id: str, verdict: str, attempts: int = 0, losses: int = 0) -> None:
         """To the waiting jobs again. A lost server costs no attempt."""
@@ -145,7 +151,8 @@ class Journal:
 
     def failed(self, job_id: str, code: str, error: str) -> None:
         self._end(job_id, code)
-        self._do("UPDATE job SET state=?, error=?, error_code=? WHERE id=?", FAILED, error, code, job_id)
+        text = error.encode("utf-8", "backslashreplace").decode()  # a server may send what is no text
+        self._do("UPDATE job SET state=?, error=?, error_code=? WHERE id=?", FAILED, text, code, job_id)
 
     def renew(self, job_id: str) -> None:
         """A failed job gets all its attempts again: the user has asked for it once more."""
@@ -153,3 +160,37 @@ class Journal:
 
     def _end(self, job_id: str, verdict: str) -> None:
         self._do("UPDATE attempt SET ended=?, verdict=? WHERE job=? AND ended IS NULL", time.time(), verdict, job_id)
+
+
+def _at_opening(error: sqlite3.Error, path: Path) -> DefectForgeError:
+    said = str(error)
+    if "locked" in said or "busy" in said:
+        return request_error(
+            "out.in_use",
+            f"the output folder is in use: {said}",
+            where=str(path),
+            expected="no other run on the same --out",
+            mend="wait for the other run, or choose another --out",
+        )
+    if isinstance(error, sqlite3.OperationalError) and not said.startswith(("no such", "table", "near")):
+        return _while_running(error, path)
+    return request_error(
+        "out.journal_broken",
+        f"the journal cannot be used: {said}",
+        where=str(path),
+        expected="the journal of an earlier run, or none",
+        mend="choose another --out (the pictures there stay as they are)",
+    )
+
+
+def _while_running(error: sqlite3.Error, path: Path) -> StorageError:
+    full = "full" in str(error) or "I/O" in str(error)
+    return StorageError(
+        Problem(
+            "out.write",
+            f"the output cannot be written: the journal says: {error}",
+            where=str(path),
+            expected="free disk space and write permission" if full else "a folder that can be written",
+            mend="make room, or see to the permission, and run the same command again: it goes on where it stopped",
+        )
+    )

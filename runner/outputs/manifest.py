@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
-from ..errors import Problem, StorageError, did_you_mean, request_error
+from ..errors import did_you_mean, request_error
+from .files import write_whole
 
 
 class Manifest:
@@ -26,7 +28,7 @@ class Manifest:
             for line in file:
                 try:
                     ids.add(str(json.loads(line)["id"]))
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, RecursionError):
                     break
                 if not line.endswith(b"\n"):
                     break
@@ -47,19 +49,21 @@ class Manifest:
         return ids
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write and fsync one line, unless the job has one already."""
+        """Write and fsync one line, unless the job has one already. Raises OSError, and then the file is as before."""
         if record["id"] in self._ids:
             return
-        line = json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n"
+        line = _line(record)
+        whole = self.path.stat().st_size if self.path.exists() else 0
         try:
             with self.path.open("ab") as file:
-                file.write(line.encode())
+                file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError as error:
-            raise StorageError(
-                Problem("out.write", f"the manifest cannot be written: {error}", str(self.path), "free disk space")
-            ) from error
+        except OSError:
+            # A full disk takes a part of a line: take it back, others may read this file now.
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, whole)
+            raise
         self._ids.add(record["id"])
 
     def remove(self, job_id: str) -> None:
@@ -67,15 +71,43 @@ class Manifest:
         if job_id not in self._ids:
             return
         kept = [record for record in read(self.path) if record["id"] != job_id]
-        part = self.path.with_name(self.path.name + ".part")
-        lines = (json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n" for record in kept)
-        part.write_text("".join(lines), encoding="utf-8")
-        os.replace(part, self.path)
+        write_whole(self.path, b"".join(map(_line, kept)))
         self._ids.discard(job_id)
 
 
+def _line(record: dict[str, Any]) -> bytes:
+    try:
+        return (json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:  # bytes of a name that are no text: JSON's own escapes keep them
+        return (json.dumps(record, sort_keys=True) + "\n").encode()
+
+
 def read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    """Every record.
+
+    Raises:
+        RequestError: a line is no record.
+        OSError: the file cannot be read.
+    """
+    records = []
+    # Not splitlines: a name may hold other things that count as line ends.
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict) or not isinstance(record.get("id"), str):
+                raise ValueError("it is no record of a pair")
+        except (ValueError, RecursionError) as error:
+            raise request_error(
+                "manifest.broken",
+                f"the manifest has a line that cannot be read: {error}",
+                where=f"{path}, line {number}",
+                expected="one JSON object a line, as a run writes it",
+                mend="name another record, or run the same command again: the journal writes a lost manifest anew",
+            ) from error
+        records.append(record)
+    return records
 
 
 def select(reference: str) -> tuple[Path, list[dict[str, Any]]]:
@@ -101,7 +133,7 @@ def select(reference: str) -> tuple[Path, list[dict[str, Any]]]:
         )
     records = read(path)
     # A short number is the picture's; an id that begins with the same digits is asked for with more of them.
-    chosen = [r for r in records if str(r["number"]) == wanted] if wanted else records
+    chosen = [r for r in records if str(r.get("number")) == wanted] if wanted else records
     chosen = chosen or [r for r in records if r["id"].startswith(wanted)]
     if not chosen:
         raise request_error(

@@ -21,7 +21,7 @@ def check_place(out: Path, data: Path) -> None:
     Raises:
         RequestError.
     """
-    place, source = out.expanduser().resolve(), data.expanduser().resolve()
+    place, source = resolved(out), resolved(data)
     if place == source or source in place.parents:
         raise request_error(
             "out.inside_data",
@@ -59,7 +59,7 @@ def check_writable(place: Path) -> None:
 def check_space(out: Path, plan: Plan) -> None:
     """Raise RequestError if the pairs that are still to be made will hardly fit on the disk."""
     needed = int(sum(job.source.bytes for job in plan.jobs) * GROWTH) + RESERVE
-    free = shutil.disk_usage(nearest_existing(out.expanduser().resolve())).free
+    free = shutil.disk_usage(nearest_existing(resolved(out))).free
     if free < needed:
         raise request_error(
             "out.no_space",
@@ -68,6 +68,24 @@ def check_space(out: Path, plan: Plan) -> None:
             expected=f"room for {len(plan.jobs)} pairs",
             mend="make room, choose another --out, or lower --count",
         )
+
+
+def resolved(path: Path) -> Path:
+    """The path with links and ~ followed.
+
+    Raises:
+        RequestError: it leads nowhere (a circle of links, a user that does not exist, a zero byte).
+    """
+    try:
+        return path.expanduser().resolve()
+    except (RuntimeError, ValueError) as error:
+        raise request_error(
+            "path.leads_nowhere",
+            f"the path leads nowhere: {error}",
+            where=str(path),
+            expected="a path of this machine",
+            mend="check the path",
+        ) from error
 
 
 def nearest_existing(path: Path) -> Path:

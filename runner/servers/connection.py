@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from ..errors import ServerError
 from .client import Client
-from .listener import Listener, Message
+from .listener import MOST_MESSAGES, Listener, Message
 from .uploads import Uploads
 
 
@@ -18,25 +18,31 @@ class Connection:
     def __init__(self, client: Client, warn: Callable[[str], None]) -> None:
         self.client, self._warn = client, warn
         self.uploads = Uploads(client)
-        self._inbox: queue.Queue[Message] = queue.Queue()
-        self._listener = Listener(client.url, client.client_id, self._inbox)
+        self._inbox: queue.Queue[Message] = queue.Queue(MOST_MESSAGES)
+        self._listener = Listener(client.http.address, client.client_id, self._inbox)
         self._asked: float | None = None
 
     def open(self) -> None:
         self._listener.start()
-        self._listener.connected.wait(timeout=10)
+        self._listener.tried.wait(timeout=10)
 
     def close(self) -> None:
         self._listener.stop()
 
     def messages(self, timeout: float) -> Iterator[Message]:
-        """What has come in; waits at most `timeout` seconds for the first one."""
+        """What has come in, up to a handful; waits at most `timeout` seconds for the first one."""
         try:
             yield self._inbox.get(timeout=timeout)
-            while True:
+            # Bounded: a server that talks without a pause must not keep the worker from its work.
+            for _ in range(100):
                 yield self._inbox.get_nowait()
         except queue.Empty:
             return
+
+    @property
+    def hears(self) -> bool:
+        """Whether a WebSocket is open. Without one only asking tells what became of a job."""
+        return self._listener.connected.is_set()
 
     def expect_echo(self) -> None:
         """A job is about to be queued: the server tells every client so with a `status`."""
@@ -51,7 +57,7 @@ class Connection:
         self._asked = None
         if self._listener.last_status >= asked:
             return
-        self.client.info()  # answers once the server's event loop is free: a busy one is slow, not deaf
+        self.client.ping()  # answers once the server's event loop is free: a busy one is slow, not deaf
         time.sleep(0.3)
         if self._listener.last_status < asked and self._listener.connected.is_set():
             self._warn("the WebSocket is deaf; opening a new one")
@@ -75,8 +81,8 @@ class Connection:
             try:
                 self.client.info()
                 break
-            except ServerError:
-                if time.monotonic() > deadline:
+            except ServerError as error:
+                if time.monotonic() > deadline or error.problems[0].code == "server.login":
                     raise
             if stopped(pause):
                 break
@@ -88,7 +94,9 @@ class Connection:
         if url == self.client.url:
             return
         self._listener.stop()
-        self.client = Client(url, self.client.client_id)
+        successor = Client(url, self.client.client_id)
+        successor.http.wait, successor.http.say = self.client.http.wait, self.client.http.say
+        self.client = successor
         self.uploads = Uploads(self.client)
-        self._listener = Listener(url, self.client.client_id, self._inbox)
+        self._listener = Listener(self.client.http.address, self.client.client_id, self._inbox)
         self.open()

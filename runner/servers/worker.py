@@ -6,6 +6,7 @@ reconnect, each job in flight is looked up (history, queue, history). Lost jobs 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import uuid
@@ -13,16 +14,19 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import RequestError, ServerError, StorageError, server_error
+from ..explain import of_system
 from ..outputs.commit import NotAPair
 from ..outputs.journal import Journal
 from ..plans.plan import Job
 from ..plans.source import JobSource
-from .client import Client, Rejected, Unclear, Unreachable
+from .answers import Rejected, Unclear, Unreachable, disk_full
+from .client import Client
 from .collect import Collector
 from .connection import Connection
 from .flight import Flight, Timing
 from .listener import Message
 from .outcome import judge
+from .patience import Patience
 
 Emit = Callable[[str, dict[str, Any]], None]
 MAX_TROUBLE = 5
@@ -53,14 +57,15 @@ class Worker(threading.Thread):
         self.crash: Exception | None = None
         self.flights: dict[str, Flight] = {}
         self._connection = Connection(client, self._warn)
-        self._trouble: dict[str, int] = {}
+        client.http.wait, client.http.say = self._ends, self._warn
+        self._patience = Patience(client.url, self.timing.give_up, self._warn)
         self._last_news = self._last_reconcile = time.monotonic()
         self._suspect: str | None = None
         source.join(self.name)
 
     def run(self) -> None:
-        self._connection.open()
         try:
+            self._connection.open()
             while not self.source.all_finished and not self.stop.is_set():
                 try:
                     self._top_up()
@@ -69,19 +74,35 @@ class Worker(threading.Thread):
                 except Unreachable as error:
                     self._wait_for_return(error)
                 except (Unclear, Rejected) as error:
-                    self._warn(str(error))
+                    self._patience.unclear(error)
                     self.stop.wait(0.5)
             if self.stop.is_set():
                 self._wind_down()
         except (ServerError, StorageError) as error:
             self.error = error
-            for flight in list(self.flights.values()):
-                self._give_back(flight, "server lost")
+            self._abandon()
         except Exception as error:  # a thread's exception would be printed and forgotten: the main thread raises it
             self.crash = error
         finally:
             self.source.leave(self.name)
             self._connection.close()
+
+    def _abandon(self) -> None:
+        """Give every job back. What the journal cannot take any more it finds out at the next start."""
+        for flight in list(self.flights.values()):
+            with contextlib.suppress(StorageError):
+                self._give_back(flight, "server lost")
+
+    def _ends(self, seconds: float) -> bool:
+        """Wait, and say whether the run ends: stopped, or nothing is left to do for anybody."""
+        deadline = time.monotonic() + seconds
+        while not self.source.all_finished:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            if self.stop.wait(min(left, 0.5)):
+                break
+        return True
 
     @property
     def client(self) -> Client:
@@ -111,10 +132,10 @@ class Worker(threading.Thread):
             try:
                 self._submit(job)
             except (Unreachable, Unclear) as error:
-                self._trouble[job.id] = self._trouble.get(job.id, 0) + 1
-                if self._trouble[job.id] > MAX_TROUBLE:
+                if self._patience.trouble(job.id) > MAX_TROUBLE:
                     # The server answers others, but never this one.
                     self._fail(job, "server.error", str(error))
+                    self._patience.job_given_up(error)
                     continue
                 self.source.give_back(job)
                 raise
@@ -137,6 +158,13 @@ class Worker(threading.Thread):
         except (Rejected, RequestError) as error:
             self._fail(job, "server.rejected", str(error))
             return
+        except OSError as error:
+            self._fail(job, "data.unreadable", of_system(error).problems[0].text())
+            return
+        except (ServerError, StorageError):
+            self.source.give_back(job)
+            raise
+        self._patience.queued()
         self.flights[prompt_id] = flight
         self._last_news = time.monotonic()
         self.emit("queued", {"job": job, "server": self.client.url})
@@ -150,6 +178,11 @@ class Worker(threading.Thread):
             self._on(message)
 
     def _on(self, message: Message) -> None:
+        if message.type == "refused":
+            self._patience.warn_once(
+                f"the server refuses the WebSocket (HTTP {message.data['status']}): no progress is shown, and results "
+                "are asked for every second; let the proxy before it pass on upgrades of /ws"
+            )
         if message.type in ("connected", "disconnected"):
             self._last_reconcile = 0.0
             if message.type == "disconnected":
@@ -172,7 +205,12 @@ class Worker(threading.Thread):
     def _progress(self, flight: Flight, data: dict[str, Any]) -> dict[str, Any]:
         node = flight.graph.get(str(data.get("node")), {})
         title = (node.get("_meta") or {}).get("title") or node.get("class_type", "")
-        return {"job": flight.job, "node": title, "value": data.get("value", 0), "max": data.get("max", 0)}
+        value, most = (data.get(key) for key in ("value", "max"))
+        numbers = {
+            "value": value if isinstance(value, (int, float)) else 0,
+            "max": most if isinstance(most, int) else 0,
+        }
+        return {"job": flight.job, "node": str(title), **numbers}
 
     def _watch(self) -> None:
         now = time.monotonic()
@@ -181,7 +219,8 @@ class Worker(threading.Thread):
                 flight.look_at = None
                 self._look(flight)
         self._connection.check_hearing(self.timing.status_echo)
-        if now - self._last_reconcile >= self.timing.reconcile:
+        patience = self.timing.reconcile if self._connection.hears else min(1.0, self.timing.reconcile)
+        if now - self._last_reconcile >= patience:
             for flight in list(self.flights.values()):
                 self._look(flight)
             self._last_reconcile = time.monotonic()
@@ -193,6 +232,7 @@ class Worker(threading.Thread):
         if flight.prompt_id not in self.flights:
             return
         where, entry = self.client.find(flight.prompt_id)
+        self._patience.answered()
         if where == "done" and entry is not None:
             self._settle(flight, entry)
         elif where == "running":
@@ -204,9 +244,9 @@ class Worker(threading.Thread):
         """Neither waiting, running nor done: the server was restarted, or somebody cleared its queue."""
         job = flight.job
         died_with_it = flight.prompt_id == self._suspect
-        self._trouble[job.id] = self._trouble.get(job.id, 0) + 1
+        trouble = self._patience.trouble(job.id)
         deaths = int(self.journal.row(job.id)["losses"]) + int(died_with_it)
-        if deaths >= MAX_DEATHS or self._trouble[job.id] > MAX_TROUBLE:
+        if deaths >= MAX_DEATHS or trouble > MAX_TROUBLE:
             reason = "the server died twice while running this job" if died_with_it else "the server keeps losing it"
             del self.flights[flight.prompt_id]
             self._fail(job, "server.poison", reason)
@@ -233,6 +273,10 @@ class Worker(threading.Thread):
         elif outcome.kind == "out_of_memory":
             self._retry(flight, "job.out_of_memory", outcome.text, most=2)
             self.client.free()
+        elif outcome.kind == "disk_full":
+            # Every further job would say so.
+            self._give_back(flight, "disk full")
+            raise disk_full(self.client.url, outcome.text)
         elif outcome.kind == "interrupted":
             self._retry(flight, "job.interrupted", outcome.text, most=2)
         else:
@@ -241,7 +285,12 @@ class Worker(threading.Thread):
 
     def _collect(self, flight: Flight, entry: dict[str, Any], blocked: str) -> None:
         # The next job goes first, so that the server computes while this one is fetched and verified.
-        self.flights_before_commit()
+        trouble = self._top_up_before_commit()
+        self._fetch(flight, entry, blocked)
+        if trouble is not None:
+            raise trouble
+
+    def _fetch(self, flight: Flight, entry: dict[str, Any], blocked: str) -> None:
         try:
             record = self.collector.collect(self.client, flight.job, flight.graph, entry, flight.wall)
         except NotAPair as error:
@@ -250,18 +299,26 @@ class Worker(threading.Thread):
         except Unclear as error:
             self._retry(flight, "job.not_fetched", str(error), most=2)
             return
-        except (Unreachable, StorageError):
-            self.journal.back(flight.job.id, "not fetched")
+        except Rejected as error:
+            self._fail(flight.job, "job.not_fetched", str(error))
+            return
+        except (Unreachable, StorageError, ServerError):
             self.source.give_back(flight.job)
+            with contextlib.suppress(StorageError):
+                self.journal.back(flight.job.id, "not fetched")
             raise
         self.source.finish()
         self.emit("done", {"job": flight.job, "record": record})
 
-    def flights_before_commit(self) -> None:
+    def _top_up_before_commit(self) -> Exception | None:
+        """What goes wrong with the next job must not lose the one that is done."""
         try:
             self._top_up()
         except (Unreachable, Unclear) as error:
-            self._warn(str(error))
+            self._patience.warn_once(str(error))
+        except (ServerError, StorageError) as error:
+            return error
+        return None
 
     def _retry(self, flight: Flight, code: str, text: str, most: int) -> None:
         if int(self.journal.row(flight.job.id)["attempts"]) + 1 >= most:
@@ -279,7 +336,7 @@ class Worker(threading.Thread):
 
     def _wait_for_return(self, error: Exception) -> None:
         self._warn(f"no answer; waiting for it ({error})")
-        self._connection.wait_for_return(self.timing.give_up, self.stop.wait, self._revive)
+        self._connection.wait_for_return(self.timing.give_up, self._ends, self._revive)
         self._suspect_running()
         self._last_reconcile = 0.0
         self._last_news = time.monotonic()

@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _listener(address: str, port: int) -> socket.socket:
     try:
         return socket.create_server((address, port), family=socket.AF_INET6 if ":" in address else socket.AF_INET)
-    except OSError as problem:
+    except (OSError, UnicodeError, OverflowError) as problem:
         raise SystemExit(f"cannot listen on {address}, port {port}: {problem}. Choose another --port.") from problem
 
 

@@ -66,8 +66,11 @@ def _free_name(path: Path, filename: str, data: bytes) -> tuple[Path, str]:
 def _write(path: Path, data: bytes) -> None:
     # Under another name first: a reader, or a crash, never meets half a picture.
     part = path.with_name(f"{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _masked(original: Image.Image, uploaded: IO[bytes]) -> bytes:

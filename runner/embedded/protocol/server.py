@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import math
@@ -24,6 +25,7 @@ from .validation import Verdict, error, validate_prompt
 
 log = logging.getLogger(__name__)
 
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 MAX_UPLOAD_SIZE = 100 * 1024 * 1024
 
 
@@ -248,6 +250,11 @@ async def _errors(
         return await handler(request)
     except BadRequest as problem:
         return web.json_response(problem.body, status=400)
+    except OSError as problem:
+        if problem.errno not in DISK_FULL:
+            raise
+        log.error("the disk is full: %s", problem)
+        return web.Response(status=507, text=str(problem.strerror))
 
 
 def _json(data: Any, status: int = 200) -> web.Response:

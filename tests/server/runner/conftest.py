@@ -14,8 +14,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import requests
+from defectforge.runner.cli import guarded
+from defectforge.runner.commands.request import Request
+from defectforge.runner.commands.run import run
 from defectforge.runner.nuts import write_dataset
 from defectforge.runner.reporter import Reporter
+from defectforge.runner.servers.worker import Timing
 
 HERE = Path(__file__).parent
 NUT_SIZE = 192
@@ -133,14 +138,74 @@ def spawn(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Pope
             process.stdout.close()
 
 
-@pytest.fixture(scope="session")
-def faulty_module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("runner_faulty_server", HERE / "faulty.py")
+def beside(name: str) -> ModuleType:
+    """A module of this folder, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"runner_{name}", HERE / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def faulty_module() -> ModuleType:
+    return beside("faulty")
+
+
+@pytest.fixture(scope="session")
+def fuzzing() -> ModuleType:
+    return beside("fuzzing")
+
+
+@pytest.fixture(scope="session")
+def raw_module() -> ModuleType:
+    return beside("raw")
+
+
+@pytest.fixture(scope="session")
+def known_nodes(embedded_server: Any) -> dict[str, Any]:
+    """What the real server answers to /object_info."""
+    known: dict[str, Any] = requests.get(embedded_server.url + "/object_info", timeout=60).json()
+    return known
+
+
+@pytest.fixture
+def start(known_nodes: dict[str, Any], faulty_module: Any) -> Iterator[Callable[..., Any]]:
+    """Start a faulty server that knows the nodes of the real one."""
+    started = []
+
+    def begin(**faults: Any) -> Any:
+        started.append(faulty_module.FaultyServer(known_nodes, faulty_module.Script(**faults)))
+        return started[-1]
+
+    yield begin
+    for server in started:
+        server.stop()
+
+
+#: Waiting times that fit servers which answer at once.
+FAST = Timing(reconcile=0.3, status_echo=0.2, stall=30.0, give_up=5.0, wind_down=0.5)
+
+
+@pytest.fixture
+def go(nuts: Path, place_workflow: Path, tmp_path: Path, recorder: Recorder) -> Callable[..., int]:
+    """Run jobs (four by default) on servers into `tmp_path/out`, as the command line does with its net below."""
+
+    def run_on(*servers: Any, timing: Timing = FAST, count: int = 4, **more: Any) -> int:
+        urls = tuple(getattr(server, "url", server) for server in servers)
+        request = Request(
+            workflow=str(place_workflow),
+            data=nuts,
+            category="hazelnut",
+            count=count,
+            server=urls,
+            out=tmp_path / "out",
+            **more,
+        )
+        return guarded(recorder, lambda: run(request, recorder, timing))
+
+    return run_on
 
 
 class Recorder(Reporter):

@@ -31,11 +31,17 @@ class Script:
     spoil: Callable[[int, dict[str, bytes]], dict[str, bytes]] | None = None
     die_while_running: int = 0
     seconds_away: float = 1.0
+    intercept: Callable[[web.Request], web.StreamResponse | None] | None = None
+    """Answers in the server's place where it gives something, as a proxy before it would."""
+    fail_text: str = "it did not work"
 
 
 def pictures(photo: bytes) -> dict[str, bytes]:
-    with Image.open(io.BytesIO(photo)) as opened:
-        image = opened.convert("RGB")
+    try:
+        with Image.open(io.BytesIO(photo)) as opened:
+            image = opened.convert("RGB")
+    except Exception:  # a photo that only this server cannot read
+        image = Image.new("RGB", (16, 16))
     mask = Image.new("L", image.size, 0)
     mask.paste(255, (2, 2, 8, 8))
     return {"image": as_png(image), "mask": as_png(mask)}
@@ -80,19 +86,24 @@ class FaultyServer:
         self._thread.join(timeout=5)
 
     async def _start(self, port: int) -> None:
-        app = web.Application(client_max_size=1 << 27)
-        get, post = app.router.add_get, app.router.add_post
-        get("/system_stats", self._stats)
-        get("/object_info", self._info)
-        get("/history/{id}", self._get_history)
-        get("/queue", self._get_queue)
-        get("/view", self._view)
-        get("/ws", self._ws)
-        post("/queue", self._post_queue)
-        post("/prompt", self._post_prompt)
-        post("/upload/image", self._upload)
-        post("/interrupt", self._interrupt)
-        post("/free", self._free)
+        app = web.Application(client_max_size=1 << 27, middlewares=[self._before])
+        get, post = web.get, web.post
+        routes = [
+            get("/system_stats", self._stats),
+            get("/object_info", self._info),
+            get("/history/{id}", self._get_history),
+            get("/queue", self._get_queue),
+            get("/view", self._view),
+            get("/ws", self._ws),
+            post("/queue", self._post_queue),
+            post("/prompt", self._post_prompt),
+            post("/upload/image", self._upload),
+            post("/interrupt", self._interrupt),
+            post("/free", self._free),
+        ]
+        app.add_routes(routes)
+        # As ComfyUI: every route has a second address.
+        app.add_routes([web.RouteDef(r.method, f"/api{r.path}", r.handler, r.kwargs) for r in routes])
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port, reuse_address=True)
@@ -100,6 +111,11 @@ class FaultyServer:
         port = self._runner.addresses[0][1]
         self.url = f"http://127.0.0.1:{port}"
         self._work = asyncio.ensure_future(self._worker())
+
+    @web.middleware
+    async def _before(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        answer = self.script.intercept(request) if self.script.intercept is not None else None
+        return answer if answer is not None else await handler(request)
 
     async def _stop(self) -> None:
         self._work.cancel()
@@ -247,8 +263,15 @@ class FaultyServer:
         if order in self.script.drop_socket_before:
             for socket in list(self._sockets):
                 await socket.close()
-        if order in self.script.fail:
-            error = {"node_id": "3", "exception_type": self.script.fail[order], "exception_message": "it did not work"}
+        if order not in self.script.fail and not self._has_photo(order):
+            error = {"node_id": "1", "exception_type": "FileNotFoundError", "exception_message": "no such photo"}
+            self._finish(prompt_id, "error", [["execution_error", error]])
+        elif order in self.script.fail:
+            error = {
+                "node_id": "3",
+                "exception_type": self.script.fail[order],
+                "exception_message": self.script.fail_text,
+            }
             self._finish(prompt_id, "error", [["execution_error", error]])
         else:
             self._finish(prompt_id, "success", [["execution_success", {}]], self._pair(prompt_id, order))
@@ -258,6 +281,10 @@ class FaultyServer:
     def _finish(self, prompt_id: str, status: str, messages: list[Any], outputs: dict[str, Any] | None = None) -> None:
         self.history[prompt_id] = {"status": {"status_str": status, "messages": messages}, "outputs": outputs or {}}
         self.running = None
+
+    def _has_photo(self, order: int) -> bool:
+        root = self.posted[order]["prompt"]["1"]["inputs"]["root"]
+        return any(name.startswith(f"input/{root}/") for name in self.files)
 
     def _pair(self, prompt_id: str, order: int) -> dict[str, Any]:
         graph = self.posted[order]["prompt"]

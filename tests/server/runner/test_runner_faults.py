@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import requests
-from defectforge.runner.commands.request import Request
-from defectforge.runner.commands.run import run
 from defectforge.runner.errors import NO_SERVER, OK, SOME_JOBS_FAILED
 from defectforge.runner.servers.worker import Timing
 
-FAST = Timing(reconcile=0.3, status_echo=0.2, stall=30.0, give_up=5.0, wind_down=0.5)
 Start = Callable[..., Any]
-
-
-@pytest.fixture
-def start(embedded_server: Any, faulty_module: Any) -> Iterator[Start]:
-    """Start a faulty server that knows the nodes of the real one."""
-    object_info = requests.get(embedded_server.url + "/object_info", timeout=60).json()
-    started = []
-
-    def begin(**faults: Any) -> Any:
-        started.append(faulty_module.FaultyServer(object_info, faulty_module.Script(**faults)))
-        return started[-1]
-
-    yield begin
-    for server in started:
-        server.stop()
-
-
-@pytest.fixture
-def go(nuts: Path, place_workflow: Path, tmp_path: Path, recorder: Any) -> Callable[..., int]:
-    """Run four jobs on a server into `tmp_path/out`."""
-
-    def run_on(*servers: Any, timing: Timing = FAST, count: int = 4) -> int:
-        urls = tuple(server.url for server in servers)
-        request = Request(
-            workflow=str(place_workflow), data=nuts, category="hazelnut", count=count, server=urls, out=tmp_path / "out"
-        )
-        return run(request, recorder, timing)
-
-    return run_on
 
 
 def test_nothing_wrong(start: Start, go: Any, pairs: Any, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from defectforge.runner.servers.client import normal_url, rejection_text
+from defectforge.runner.servers.client import rejection_text
 from defectforge.runner.servers.outcome import judge
 
 GRAPH = {"3": {"class_type": "KSampler", "inputs": {}, "_meta": {"title": "Sampler"}}}
@@ -39,8 +39,3 @@ def test_a_rejection_calls_nodes_by_their_titles() -> None:
     errors = {"3": {"class_type": "KSampler", "errors": [{"message": "Value too small", "details": "steps"}]}}
     assert rejection_text({"error": {}, "node_errors": errors}, GRAPH) == "'Sampler': Value too small (steps)"
     assert "no outputs" in rejection_text({"error": {"message": "Prompt has no outputs", "details": ""}}, GRAPH)
-
-
-def test_addresses_are_completed() -> None:
-    assert normal_url("gpu1:8188") == normal_url("http://gpu1:8188/") == "http://gpu1:8188"
-    assert normal_url("https://gpu1/comfy/") == "https://gpu1/comfy"
