@@ -13,7 +13,7 @@ from .algorithms.masks import as_mask_batch, binarise
 from .algorithms.overlay import overlay
 from .algorithms.pixels import to_pil
 from .algorithms.records import pair_record
-from .datasets.mvtec import check_name
+from .datasets.names import check_output_name
 from .pair_files import PairPaths, safe_prefix, save_pair
 
 
@@ -59,7 +59,7 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
             safe_prefix(filename_prefix or "")
             for name, what in ((category, "category"), (type, "type")):
                 if name is not None:
-                    check_name(name, what)
+                    check_output_name(name, what)
         except ValueError as error:
             return str(error)
         return True
@@ -68,8 +68,8 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
     def execute(
         cls, image: Tensor, mask: Tensor, filename_prefix: str, category: str, type: str, source_path: str = ""
     ) -> io.NodeOutput:
-        check_name(category, "category")
-        check_name(type, "type")
+        check_output_name(category, "category")
+        check_output_name(type, "type")
         prefix, program = safe_prefix(filename_prefix), host.current()
         label = binarise(as_mask_batch(mask, *image.shape[:3])).cpu()
         texts: dict[str, Any] = {}

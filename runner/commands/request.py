@@ -29,6 +29,8 @@ class Request:
     out: Path | None = None
     shard: str | None = None
     models: Path | None = None
+    layout: str | None = None
+    max_pixels: int | None = None
 
     def content(self) -> dict[str, Any]:
         """For the journal."""
@@ -86,7 +88,7 @@ def _from_yaml(key: str, value: Any, path: Path) -> Any:
         return path.parent / str(value)
     if key == "server":
         return tuple(value) if isinstance(value, list) else (str(value),)
-    wanted: dict[str, type] = {"count": int, "seed": int, "new_type": bool}
+    wanted: dict[str, type] = {"count": int, "seed": int, "new_type": bool, "max_pixels": int}
     kind = wanted.get(key, str)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise request_error("plan.wrong_type", f"{key}: {value!r}", str(path), f"{kind.__name__}", "change it")
