@@ -1,33 +1,43 @@
-"""Datasets in MVTec layout on disk: found by name, read only under allowed folders."""
+"""Datasets on the server's disk: read only under allowed folders, by the addresses that the node's inputs make."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-
-from PIL import Image, UnidentifiedImageError
+from pathlib import Path
 
 from . import host
-from .datasets import mvtec
+from .datasets import reader
+from .datasets.disk import Disk
+from .datasets.layouts import SPLITS
+from .datasets.names import GOOD, GOOD_NAMES, check_name, nearest, nfc, shown
 
 
 @dataclass(frozen=True)
-class Photo:
-    """One photo of a dataset: absolute paths, the path relative to the root, and how many photos its folder holds."""
+class Found:
+    """One photo of a dataset, its path relative to the root, and how many photos there are of its type."""
 
-    path: Path
-    mask: Path | None
+    photo: reader.Photo
     relative: str
     count: int
 
+    @property
+    def path(self) -> Path:
+        """The photo's file."""
+        return self.photo.path
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """The files of its masks; none for a good part."""
+        return self.photo.masks
+
     def fingerprint(self) -> str:
-        """Changes when the photo, its mask, or the number of photos does."""
+        """Changes when the photo, a mask of it, or the number of photos does."""
         digest = hashlib.sha256(str(self.count).encode())
-        for path in (self.path, self.mask):
-            if path is not None:
-                stat = path.stat()
-                digest.update(f"|{path}|{stat.st_size}|{stat.st_mtime_ns}".encode())
+        for path in (self.path, *self.masks):
+            stat = path.stat()
+            digest.update(f"|{path}|{stat.st_size}|{stat.st_mtime_ns}".encode("utf-8", "backslashreplace"))
         return digest.hexdigest()
 
 
@@ -50,7 +60,7 @@ def candidate_roots(root: str) -> list[Path]:
     try:
         given = Path(root).expanduser() if root else None
     except RuntimeError as error:
-        raise ValueError(f"root: {root!r} names a user's folder that is not known here ({error}).") from error
+        raise ValueError(f"root: '{shown(root)}' names a user's folder that is not known here ({error}).") from error
     if given is None:
         candidates = list(roots)
     elif given.is_absolute():
@@ -61,105 +71,106 @@ def candidate_roots(root: str) -> list[Path]:
     inside = [path for path in candidates if is_inside(path, roots)]
     if not inside:
         raise ValueError(
-            f"root: {root!r} is outside the folders that may be read: {listed}. Move or copy the dataset there, "
+            f"root: '{shown(root)}' is outside the folders that may be read: {listed}. Move or copy the dataset there, "
             f"register its folder as '{host.DATASET_FOLDER_KIND}' in extra_model_paths.yaml, or name it in the "
             f"environment variable {host.DATA_VARIABLE} of the server."
         )
     existing = [path for path in inside if path.is_dir()]
     if not existing:
-        raise ValueError(f"root: there is no folder {root!r} under {listed}. Check the spelling of the path.")
+        raise ValueError(f"root: there is no folder '{shown(root)}' under {listed}. Check the spelling of the path.")
     return existing
 
 
-def dataset_root(root: str, category: str) -> Path:
-    """The folder that holds the categories.
+def open_disk() -> Disk:
+    """A look at the disk that does not follow links out of the allowed folders."""
+    roots = allowed_roots()
+    return Disk(lambda path: is_inside(path, roots))
+
+
+def all_categories(bases: Iterable[Path], disk: Disk) -> dict[str, tuple[Path, reader.Category]]:
+    """{name: (root, category)}: each category from the first of the roots that has it.
+
+    A folder that is laid out as a dataset comes before a mere folder of photos of the same name.
+    """
+    bases = list(bases)
+    found: dict[str, tuple[Path, reader.Category]] = {}
+    for look in (reader.categories_in_trees, reader.categories):
+        for base in bases:
+            for name, category in look(base, disk).items():
+                found.setdefault(name, (base, category))
+    return found
+
+
+def find_category(root: str, category: str, disk: Disk) -> tuple[Path, reader.Category]:
+    """(root, category) of one category.
 
     Args:
         root: as `candidate_roots` takes it.
-        category: the first folder that has it is preferred; then the first that has any category.
+        category: its name.
+        disk: of `open_disk`.
 
     Raises:
-        ValueError: outside the allowed folders, or not there.
+        ValueError: not there, with the nearest name that is.
     """
-    existing = candidate_roots(root)
-    with_category = [path for path in existing if (path / category).is_dir()]
-    with_any = [path for path in existing if any(is_category(path / name) for name in folders(path))]
-    return [*with_category, *with_any, *existing][0]
+    check_name(category, "category")
+    bases = candidate_roots(root)
+    for base in bases:
+        # The others need not be looked at: folders may be many, and far away.
+        for found in reader.categories_in_trees(base, disk, only=category).values():
+            return base, found
+    known = all_categories(bases, disk)
+    if nfc(category) in known:
+        return known[nfc(category)]
+    _refuse_links(disk, category)
+    if not known:
+        raise no_categories(bases, disk)
+    base = next(iter(known.values()))[0]
+    raise ValueError(f"category: {base} has no '{shown(category)}'; {nearest(category, list(known))}.")
 
 
-def find_photo(root: str, category: str, split: str, defect_type: str, index: int) -> Photo:
-    """Find one photo of a dataset in MVTec layout.
+def find_photo(root: str, category: str, split: str, defect_type: str, index: int) -> Found:
+    """Find one photo of a dataset.
 
     Raises:
         ValueError: any part of the request that does not exist, with the nearest name that does.
     """
-    places = mvtec.photo_folders(category, split, defect_type)
-    base = dataset_root(root, category)
-    if not (base / category).is_dir():
-        known = [name for name in folders(base) if is_category(base / name)]
-        if not known:
-            raise no_categories(base)
-        raise ValueError(f"category: {base} has no {category!r}; {mvtec.nearest(category, known)}.")
-    _require_inside(base / category)
-    folder = next((base / path for path in places if (base / path).is_dir()), None)
-    if folder is None:
-        raise _missing_type(base, places, category, split, defect_type)
-    _require_inside(folder)
-    names = mvtec.pictures(entry.name for entry in folder.iterdir() if entry.is_file())
-    if not names:
-        raise ValueError(f"type: {folder} holds no pictures (png, jpg, bmp, tif, webp).")
-    if not 0 <= index < len(names):
+    check_name(defect_type, "type")
+    check_name(category, "category")
+    if split not in SPLITS:
+        raise ValueError(f"split: '{shown(split)}' is unknown; expected one of {', '.join(SPLITS)}")
+    disk = open_disk()
+    base, found = find_category(root, category, disk)
+    types = found.types(split)
+    if nfc(defect_type) not in types and defect_type.lower() in GOOD_NAMES and GOOD in types:
+        defect_type = GOOD  # by the name that the dataset's own folder has
+    if nfc(defect_type) not in types:
+        _refuse_links(disk, defect_type)
+        if not types:
+            others = [name for name in SPLITS if found.types(name)]
+            raise ValueError(
+                f"split: {shown(str(found.folder))} has no '{split}', read as {found.layout.title}; "
+                f"{nearest(split, others)}."
+            )
         raise ValueError(
-            f"index: {index} is out of range; {folder} holds {len(names)} pictures: 0 to {len(names) - 1}."
+            f"type: {shown(str(found.folder))} has no '{shown(defect_type)}' in '{split}'; "
+            f"{nearest(defect_type, types)}."
         )
-    relative = PurePosixPath(folder.relative_to(base).as_posix()) / names[index]
-    mask = next((base / path for path in mvtec.mask_paths(relative) if (base / path).is_file()), None)
-    if mask is not None:
-        _require_inside(mask)
-    photo = folder / names[index]
-    _require_inside(photo)
-    return Photo(photo, mask, str(relative), len(names))
+    count = found.count(split, defect_type)
+    where = ", ".join(shown(str(folder)) for folder in found.folders_of(split, defect_type))
+    if not count:
+        raise ValueError(f"type: {where} holds no pictures (png, jpg, bmp, tif, webp).")
+    if not 0 <= index < count:
+        raise ValueError(f"index: {index} is out of range; {where} holds {count} pictures: 0 to {count - 1}.")
+    photo = found.photo(split, defect_type, index)
+    for path in (photo.path, *photo.masks):
+        _require_inside(path)
+    return Found(photo, photo.path.relative_to(base).as_posix(), count)
 
 
-def no_categories(base: Path) -> ValueError:
-    """Why a folder without any category is none that a dataset can be read from."""
-    if is_category(base):
-        return ValueError(
-            f"root: {base} is the folder of one category; expected the folder above it. "
-            f"Set root to {base.parent} and category to {base.name!r}."
-        )
-    return ValueError(
-        f"root: {base} is not in MVTec AD layout; expected <category>/train/good and "
-        f"<category>/test/<type> in it, found {', '.join(folders(base)[:8]) or 'no folders'}."
-    )
-
-
-def _missing_type(base: Path, places: list[PurePosixPath], category: str, split: str, defect_type: str) -> ValueError:
-    parent = next((base / path.parent for path in places if (base / path.parent).is_dir()), None)
-    if parent is None:
-        return ValueError(
-            f"split: {base / category} has no folder {split!r}; {mvtec.nearest(split, folders(base / category))}."
-        )
-    _require_inside(parent)
-    known = mvtec.types(folders(parent))
-    return ValueError(f"type: {parent} has no {defect_type!r}; {mvtec.nearest(defect_type, known)}.")
-
-
-def open_picture(path: Path) -> Image.Image:
-    """Read a picture entirely.
-
-    Raises:
-        ValueError: the file does not decode, with its path.
-    """
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-            return picture
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{path} does not decode as a picture ({error}). It may be cut off or of another format than its name "
-            "says: copy it again, or take it out of the dataset."
-        ) from error
+def no_categories(bases: list[Path], disk: Disk) -> ValueError:
+    """Why none of the roots is a folder that a dataset can be read from."""
+    error = reader.why_empty(bases[0], disk)
+    return ValueError(f"root: {error}")
 
 
 def is_inside(path: Path, roots: list[Path]) -> bool:
@@ -168,20 +179,18 @@ def is_inside(path: Path, roots: list[Path]) -> bool:
     return any(real.is_relative_to(root.resolve()) for root in roots)
 
 
+def _refuse_links(disk: Disk, name: str) -> None:
+    """A name that is there, but leads out, is said to lead out."""
+    for path in disk.forbidden:
+        if nfc(path.name) == nfc(name):
+            _require_inside(path)
+
+
 def _require_inside(path: Path) -> None:
     # A link inside an allowed folder must not lead out of all of them.
     roots = allowed_roots()
     if not is_inside(path, roots):
         raise ValueError(
-            f"{path} leads to {path.resolve()}, outside the folders that may be read: {', '.join(map(str, roots))}."
+            f"{shown(str(path))} leads to {shown(str(path.resolve()))}, outside the folders that may be read: "
+            f"{', '.join(map(str, roots))}."
         )
-
-
-def folders(path: Path) -> list[str]:
-    """Names of the folders in a folder, hidden ones left out."""
-    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def is_category(path: Path) -> bool:
-    """Whether a folder looks like one category of a dataset."""
-    return any((path / name).is_dir() for name in ("train", "test", "test_public", "ground_truth"))

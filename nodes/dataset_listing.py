@@ -6,24 +6,10 @@ listed here is what the node loads.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
-
-from PIL import Image
-
-from .algorithms.pixels import from_pil, to_pil
-from .dataset_files import (
-    Photo,
-    allowed_roots,
-    candidate_roots,
-    folders,
-    is_category,
-    is_inside,
-    no_categories,
-    open_picture,
-)
-from .datasets import mvtec
+from .dataset_files import Found, all_categories, candidate_roots, no_categories, open_disk
+from .datasets import pictures
+from .datasets.layouts import SPLITS
+from .datasets.names import check_name, natural_key
 
 #: Longest side of a thumbnail in pixels.
 THUMBNAIL_SIZE = 192
@@ -43,53 +29,35 @@ def list_dataset(root: str) -> Listing:
         ValueError: a root that may not be read, is not there, or holds no category.
         OSError: a folder that this process may not read.
     """
-    bases = candidate_roots(root)
-    names = {name for base in bases for name in folders(base) if _is_name(name)}
+    bases, disk = candidate_roots(root), open_disk()
     listing: Listing = {}
-    for name in sorted(names, key=mvtec.natural_key):
-        base = next(base for base in bases if (base / name).is_dir())
-        if is_category(base / name):
-            splits = {split: _types(base, mvtec.split_folders(name, split)) for split in mvtec.SPLITS}
-            if any(splits.values()):
-                listing[name] = {split: types for split, types in splits.items() if types}
+    found = all_categories(bases, disk)
+    for name in sorted(filter(_is_name, found), key=natural_key):
+        category = found[name][1]
+        counts = {
+            split: {type_: category.count(split, type_) for type_ in category.types(split) if _is_name(type_)}
+            for split in SPLITS
+        }
+        filled = {split: {type_: n for type_, n in types.items() if n} for split, types in counts.items()}
+        if any(filled.values()):
+            listing[name] = {split: types for split, types in filled.items() if types}
     if not listing:
-        raise no_categories(bases[0])
+        raise no_categories(bases, disk)
     return listing
-
-
-def _types(base: Path, split_folders: Iterable[PurePosixPath]) -> dict[str, int]:
-    """{type: number of photos} of one split, from the first of its folders that has the type."""
-    roots = allowed_roots()
-    places: dict[str, Path] = {}
-    for split in (base / folder for folder in split_folders):
-        # A link may lead out of the folders that may be read: what is behind it is not even counted.
-        if split.is_dir() and is_inside(split, roots):
-            for name in filter(_is_name, folders(split)):
-                places.setdefault(name, split / name)
-    counts = {name: _count(places[name]) for name in mvtec.types(places) if is_inside(places[name], roots)}
-    return {name: count for name, count in counts.items() if count}
-
-
-def _count(folder: Path) -> int:
-    return len(mvtec.pictures(entry.name for entry in folder.iterdir() if entry.is_file()))
 
 
 def _is_name(name: str) -> bool:
     try:
-        mvtec.check_name(name, "name")
+        check_name(name, "name")
     except ValueError:
         return False
     return True
 
 
-def thumbnail(photo: Photo) -> bytes:
-    """A small JPEG of a photo, in the colours that the node loads.
+def thumbnail(found: Found) -> bytes:
+    """A small JPEG of a photo, upright and in the colours that the node loads.
 
     Raises:
         ValueError: the photo does not decode.
     """
-    picture = to_pil(from_pil(open_picture(photo.path)))
-    picture.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BOX, reducing_gap=2.0)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
+    return pictures.thumbnail(found.path, THUMBNAIL_SIZE)

@@ -1,18 +1,25 @@
-"""Reading datasets in MVTec AD layout."""
+"""Reading datasets."""
 
 from __future__ import annotations
 
 import logging
 
+import numpy as np
 import torch
 from comfy_api.latest import io
 
-from .algorithms.masks import binarise
-from .algorithms.pixels import from_pil
-from .dataset_files import find_photo, open_picture
-from .datasets import mvtec
+from .algorithms.pixels import from_u8
+from .dataset_files import find_photo
+from .datasets.layouts import SPLITS, TRAIN
+from .datasets.names import GOOD, shown
 
 LOG = logging.getLogger(__name__)
+
+#: The fifteen categories of MVTec AD; other datasets have others.
+CATEGORIES = (
+    "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw", "tile",
+    "toothbrush", "transistor", "wood", "zipper",
+)  # fmt: skip
 
 
 class DefectForgeLoadMVTec(io.ComfyNode):
@@ -37,17 +44,17 @@ class DefectForgeLoadMVTec(io.ComfyNode):
                 io.String.Input(
                     "category",
                     default="hazelnut",
-                    tooltip="Folder of the product. MVTec AD has " + ", ".join(mvtec.CATEGORIES) + ".",
+                    tooltip="Folder of the product. MVTec AD has " + ", ".join(CATEGORIES) + ".",
                 ),
                 io.Combo.Input(
                     "split",
-                    options=list(mvtec.SPLITS),
+                    options=list(SPLITS),
                     default="train",
                     tooltip="train holds good parts only; test holds good parts and every defect type.",
                 ),
                 io.String.Input(
                     "type",
-                    default=mvtec.GOOD,
+                    default=GOOD,
                     tooltip="Folder of the defect type, e.g. hole; 'good' for parts without a defect.",
                 ),
                 io.Int.Input(
@@ -109,22 +116,21 @@ class DefectForgeLoadMVTec(io.ComfyNode):
 
     @classmethod
     def execute(cls, root: str, category: str, split: str, type: str, index: int) -> io.NodeOutput:
-        photo = find_photo(root, category, split, type, index)
-        image = from_pil(open_picture(photo.path))
-        if photo.mask is None:
-            if type != mvtec.GOOD and split != "train":
-                LOG.warning("%s has no ground-truth mask; its mask is empty.", photo.relative)
-            mask = torch.zeros(image.shape[:2])
-        else:
-            picture = open_picture(photo.mask).convert("L")
-            if picture.size != (image.shape[1], image.shape[0]):
-                raise ValueError(
-                    f"{photo.mask} is {picture.width}x{picture.height} px but its photo {photo.path} is "
-                    f"{image.shape[1]}x{image.shape[0]} px. A mask has its photo's size: make this one again."
-                )
-            # MVTec's masks are 0/255, other tools' 0/1; any level above 0 is defect.
-            mask = binarise(from_pil(picture)[..., 0], 1 / 255)
-        return io.NodeOutput(image[None], mask[None], photo.relative, photo.count)
+        found = find_photo(root, category, split, type, index)
+        picture = found.photo.read()
+        marked = found.photo.read_mask(picture)
+        notes = [*picture.notes, *(marked.notes if marked is not None else ())]
+        if marked is None and found.photo.type != GOOD and split != TRAIN:
+            notes.append("it has no ground-truth mask; its mask is empty")
+        for note in notes:
+            LOG.warning("%s: %s", shown(found.relative), note)
+        # Fresh zeros take no memory until they are written to, which counts for a photo of 100 MP.
+        mask = np.zeros(picture.pixels.shape[:2], np.float32)
+        if marked is not None:
+            np.copyto(mask, 1.0, where=marked.area)
+        image = from_u8(picture.pixels)
+        said = {"text": tuple(notes)} if notes else None
+        return io.NodeOutput(image[None], torch.from_numpy(mask)[None], found.relative, found.count, ui=said)
 
 
 NODES: list[type[io.ComfyNode]] = [DefectForgeLoadMVTec]

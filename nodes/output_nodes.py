@@ -14,7 +14,7 @@ from .algorithms.overlay import overlay
 from .algorithms.pixels import to_pil
 from .algorithms.records import pair_record
 from .algorithms.scores.sheet import ScoreSheet
-from .datasets.mvtec import check_name
+from .datasets.names import check_output_name
 from .pair_files import PairPaths, safe_prefix, save_pair
 from .selection_nodes import ScoresType
 
@@ -81,7 +81,7 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
             safe_prefix(filename_prefix or "")
             for name, what in ((category, "category"), (type, "type")):
                 if name is not None:
-                    check_name(name, what)
+                    check_output_name(name, what)
         except ValueError as error:
             return str(error)
         return True
@@ -99,8 +99,8 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
         requested_mask: Tensor | None = None,
         scores: ScoreSheet | None = None,
     ) -> io.NodeOutput:
-        check_name(category, "category")
-        check_name(type, "type")
+        check_output_name(category, "category")
+        check_output_name(type, "type")
         if label == REQUESTED and requested_mask is None:
             raise ValueError(
                 "label: 'requested' needs requested_mask; connect what was asked for, or choose 'visible'."

@@ -13,6 +13,8 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from .datasets.names import check_output_name
+
 #: Pairs in one folder before another is opened: file managers and network shares get slow above that.
 SHARD = 1000
 
@@ -51,13 +53,15 @@ def safe_prefix(prefix: str) -> str:
     """A prefix as a relative path that stays inside the output folder.
 
     Raises:
-        ValueError: absolute, with a drive, or with ``..``.
+        ValueError: absolute, with a drive, with ``..``, or with a part that some file system cannot hold.
     """
     parts = [part for part in prefix.replace("\\", "/").split("/") if part not in ("", ".")]
     if prefix.startswith(("/", "\\")) or ".." in parts or any(":" in part for part in parts):
         raise ValueError(
             f"filename_prefix: {prefix!r} leads out of the output folder; give a relative path without '..'."
         )
+    for part in parts:
+        check_output_name(part, "filename_prefix")
     return "/".join(parts)
 
 

@@ -51,8 +51,10 @@ def graph_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @cli.command()
 @click.argument("workflow", required=False)
-@click.option("--data", type=click.Path(path_type=Path), metavar="ROOT", help="Dataset in MVTec AD layout.")
-@click.option("--category", help="Category of the dataset, such as hazelnut.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="ROOT", help="Dataset, or a folder of good photos.")
+@click.option("--category", help="Category of the dataset, such as hazelnut; may be left out where there is one.")
+@click.option("--layout", metavar="NAME", help="Layout of the dataset; by default it is found by what is there.")
+@click.option("--max-pixels", type=click.IntRange(1), metavar="N", help="Largest photo in px; 200000000 by default.")
 @click.option("--type", "type_", help="Defect type: names the output, and chooses reference photos.")
 @click.option("--new-type", is_flag=True, help="Allow a --type that the dataset does not have.")
 @click.option("--count", type=int, help="Number of draws; by default one for each good photo.")

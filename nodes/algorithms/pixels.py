@@ -12,29 +12,28 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+#: Rows that are converted at a time.
+_STRIP = 512
+
 
 def to_u8(image: Tensor) -> NDArray[np.uint8]:
     """One IMAGE or MASK ``[H, W, ...]`` in 0..1 as 8-bit, rounded."""
-    return np.asarray((image.detach().to("cpu", torch.float32) * 255.0).round().clamp(0, 255).to(torch.uint8).numpy())
+    out = np.empty(tuple(image.shape), np.uint8)
+    # In strips: of a photo of 100 MP each step in between would take a gigabyte.
+    for top in range(0, image.shape[0], _STRIP):
+        strip = image[top : top + _STRIP].detach().to("cpu", torch.float32) * 255.0
+        out[top : top + _STRIP] = strip.round_().clamp_(0, 255).to(torch.uint8).numpy()
+    return out
 
 
 def from_u8(array: NDArray[np.uint8]) -> Tensor:
     """An 8-bit array as float32 in 0..1, same shape."""
-    return torch.from_numpy(np.array(array, np.float32)) / 255.0
+    return torch.from_numpy(np.array(array, np.float32)).div_(255.0)
 
 
 def to_pil(image: Tensor) -> Image.Image:
     """One IMAGE ``[H, W, 3]`` or MASK ``[H, W]`` as an RGB or grey picture."""
     return Image.fromarray(to_u8(image))
-
-
-def from_pil(picture: Image.Image) -> Tensor:
-    """A picture as one IMAGE ``[H, W, 3]``; grey, palette and 16-bit pictures become 8-bit RGB, alpha is dropped."""
-    if picture.mode.startswith("I"):
-        # PIL's own conversion clips 16-bit grey to white.
-        array = np.asarray(picture, np.float64) / 65535.0
-        picture = Image.fromarray(np.round(array * 255.0).astype(np.uint8))
-    return from_u8(np.asarray(picture.convert("RGB")))
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ...nodes.datasets.pictures import read_photo
+
 CELL, GAP = 256, 6
 RED = np.array([255.0, 40.0, 40.0])
 
@@ -41,5 +43,4 @@ def overlay(photo: Image.Image, mask: Image.Image) -> Image.Image:
 
 
 def _cell(path: Path) -> Image.Image:
-    with Image.open(path) as picture:
-        return picture.convert("RGB").resize((CELL, CELL), Image.Resampling.LANCZOS)
+    return Image.fromarray(read_photo(path).pixels).resize((CELL, CELL), Image.Resampling.LANCZOS)

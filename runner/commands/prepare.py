@@ -52,12 +52,10 @@ class Site:
 
 
 def selection_of(request: Request) -> Selection:
-    for name in ("data", "category"):
-        if getattr(request, name) is None:
-            raise request_error(
-                "request.incomplete", f"--{name} is missing", expected=f"--{name}", mend="see `defectforge run --help`"
-            )
-    assert request.data is not None and request.category is not None
+    if request.data is None:
+        raise request_error(
+            "request.incomplete", "--data is missing", expected="--data ROOT", mend="see `defectforge run --help`"
+        )
     if request.count is not None and request.count > MOST_DRAWS:
         raise request_error(
             "plan.count",
@@ -82,6 +80,7 @@ def selection_of(request: Request) -> Selection:
         count=request.count,
         seed=request.seed or 0,
         shard=shard_of(request.shard),
+        layout=request.layout,
     )
 
 

@@ -33,6 +33,8 @@ class Request:
     shard: str | None = None
     models: Path | None = None
     header_file: Path | None = None
+    layout: str | None = None
+    max_pixels: int | None = None
 
     def content(self) -> dict[str, Any]:
         """For the journal: without what logs in to a server."""
@@ -99,7 +101,7 @@ def _from_yaml(key: str, value: Any, path: Path) -> Any:
     if key in ("data", "out", "models", "header_file"):
         # Relative to the plan, so that plan and data can move together.
         return path.parent / _typed(key, value, str, path)
-    wanted: dict[str, type] = {"count": int, "seed": int, "new_type": bool}
+    wanted: dict[str, type] = {"count": int, "seed": int, "new_type": bool, "max_pixels": int}
     return _typed(key, value, wanted.get(key, str), path)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from ...nodes.datasets.errors import ReadError
+from ...nodes.datasets.pictures import read_result
 from ..checkpoints.choose_model import Choice, missing_models, raise_if
 from ..checkpoints.fetch import fetch
 from ..checkpoints.models import by_file, checkpoint_loaders
@@ -21,7 +21,7 @@ from ..graphs.roles import Roles, find_roles
 from ..graphs.schema import find_problems
 from ..outputs.manifest import read, select
 from ..outputs.output import MANIFEST, check_place
-from ..plans.dataset import Checked, Photo, check_photos
+from ..plans.photos import Checked, Photo, check_photos
 from ..plans.plan import Input, Job, Plan
 from ..reporter import Reporter
 from ..servers.worker import Timing
@@ -121,8 +121,10 @@ def _job(record: dict[str, Any], roles: Roles, root: Path) -> Job:
 def _same_photo(root: Path, entry: dict[str, Any]) -> Checked:
     category, split, type_, *_ = entry["path"].split("/")
     path = root / entry["file"]
-    mask = root / entry["mask"] if entry.get("mask") else None
-    photo = Photo(path, category, split, type_, mask)
+    masks = entry.get("mask") or []
+    photo = Photo(
+        path, category, split, type_, tuple(root / mask for mask in ([masks] if isinstance(masks, str) else masks))
+    )
     checked = check_photos([photo])[photo]
     if checked.sha256 != entry["sha256"] or checked.mask_sha256 != entry.get("mask_sha256"):
         raise request_error(
@@ -176,14 +178,13 @@ def _compare(old: Path, records: Sequence[dict[str, Any]], out: Path, reporter: 
 
 
 def same_pixels(first: bytes, second: bytes) -> bool:
-    with Image.open(io.BytesIO(first)) as a, Image.open(io.BytesIO(second)) as b:
-        return a.size == b.size and a.mode == b.mode and bool(np.array_equal(np.asarray(a), np.asarray(b)))
+    (a, mode), (b, other_mode) = read_result(first), read_result(second)
+    return mode == other_mode and bool(np.array_equal(a, b))
 
 
 def _whole(path: Path) -> bool:
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            return True
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        read_result(path.read_bytes())
+    except (OSError, ReadError):
         return False
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import time
 import uuid
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...nodes.datasets.pictures import LIMIT_VARIABLE
 from .. import interrupts
 from ..checkpoints.models import by_file, files_named, local_path, models_directory
 from ..errors import INTERRUPTED, NO_SERVER, OK, SOME_JOBS_FAILED, request_error
@@ -21,7 +23,6 @@ from ..outputs.hashes import remembered_sha256
 from ..outputs.journal import DONE, FAILED, SUBMITTED, Journal
 from ..outputs.manifest import Manifest
 from ..outputs.output import JOURNAL, MANIFEST, check_place, check_space, resolved
-from ..plans.dataset import Category
 from ..plans.plan import Job, Plan, check_chosen_type
 from ..plans.source import JobSource
 from ..reporter import Reporter
@@ -93,19 +94,32 @@ def run(request: Request, reporter: Reporter, timing: Timing | None = None) -> i
         DefectForgeError: nothing was queued (RequestError), no server, or the output cannot be written any more.
     """
     workflow = load_workflow(request)
+    allow_pixels(request, reporter)
     # What needs no server is checked before one is started.
     if request.out is None:
         raise request_error("request.incomplete", "--out is missing", expected="--out DIR", mend="--out OUT")
     selection = selection_of(request)
-    check_chosen_type(Category(selection.data, selection.category), selection)
+    check_chosen_type(selection.open(), selection)
     check_place(request.out, selection.data)
     with fleet(request.server, request.models, reporter, request.header_file) as ships:
         prepared = [
             prepare(request, workflow, site, lambda text: reporter.event("note", {"text": text}))
             for site in ships.sites
         ]
+        for note in prepared[0].plan.notes:
+            reporter.event("note", {"text": note})
         check_space(request.out, prepared[0].plan)
         return drive(request, prepared[0], ships, reporter, timing or Timing())
+
+
+def allow_pixels(request: Request, reporter: Reporter) -> None:
+    """Raise the limit of the pictures that are read, here and in the server that this process starts."""
+    if request.max_pixels is None:
+        return
+    os.environ[LIMIT_VARIABLE] = str(request.max_pixels)
+    if request.server:
+        text = f"--max-pixels holds here; the servers need {LIMIT_VARIABLE}={request.max_pixels} in their environment"
+        reporter.event("note", {"text": text})
 
 
 def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter, timing: Timing) -> int:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from ...nodes.datasets.errors import ReadError
+from ...nodes.datasets.pictures import read_result
 from ..errors import StorageError
 from ..explain import of_system
 from .files import part_of, sync_folder, write_synced
@@ -82,25 +80,24 @@ def verify(
     opened = []
     for role, data in (("image", image), ("mask", mask)):
         try:
-            with Image.open(io.BytesIO(data)) as picture:
-                picture.load()
-                opened.append(picture.copy())
-        except Exception as error:  # Pillow's decoders raise many kinds
-            raise NotAPair(f"the {role} does not decode: {error}") from error
+            pixels, mode = read_result(data)
+        except ReadError as error:
+            raise NotAPair(f"the {role} {error.what}") from error
+        opened.append((pixels.shape[1], pixels.shape[0]))
     first, second = opened
-    if first.size != second.size:
-        raise NotAPair(f"image {first.size} and mask {second.size} differ in size")
-    if size is not None and first.size != size:
-        raise NotAPair(f"the image is {first.size[0]}x{first.size[1]}, its source photo {size[0]}x{size[1]}")
-    if second.mode != "L":
-        raise NotAPair(f"the mask has mode {second.mode}, expected 8-bit grey (L)")
-    levels = np.asarray(second)
+    if first != second:
+        raise NotAPair(f"image {first} and mask {second} differ in size")
+    if size is not None and first != size:
+        raise NotAPair(f"the image is {first[0]}x{first[1]}, its source photo {size[0]}x{size[1]}")
+    if mode != "L":
+        raise NotAPair(f"the mask has mode {mode}, expected 8-bit grey (L)")
+    levels = pixels
     inside = int((levels == 255).sum())
     if inside + int((levels == 0).sum()) != levels.size:
         raise NotAPair("the mask has other values than 0 and 255")
     if not inside and not may_be_empty:
         raise NotAPair("the mask is empty")
-    return (first.size[0], first.size[1]), inside / levels.size
+    return first, inside / levels.size
 
 
 def _not_written(error: OSError, out: Path) -> StorageError:

@@ -8,16 +8,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...nodes.datasets.names import GOOD, nfc, safe_name, shown, stem_of
 from ..errors import did_you_mean, request_error
 from ..graphs.graph import Graph, by_title, canonical_hash, copied, title_of
 from ..graphs.overrides import Axis, Setting, combinations
 from ..graphs.roles import LOADER, Loader, Roles
-from .dataset import Category, Checked, Photo, check_photos
+from .photos import Category, Checked, Photo, check_photos, summed_up
 
 Assignment = tuple[str, str, Any]  # node id, input, value
 
@@ -35,6 +36,31 @@ class Input:
         both = self.checked.sha256 + (self.checked.mask_sha256 or "")
         digest = self.checked.sha256 if not self.checked.mask_sha256 else hashlib.sha256(both.encode()).hexdigest()
         return f"defectforge/{digest[:16]}"
+
+    @property
+    def category(self) -> str:
+        """Names on the server are safe ones, whatever the dataset's own are."""
+        return safe_name(self.checked.photo.category)
+
+    @property
+    def type(self) -> str:
+        return safe_name(self.checked.photo.type)
+
+    @property
+    def address(self) -> str:
+        """Of the photo, below the server's input folder: MVTec AD's layout, whatever the dataset's is."""
+        photo = self.checked.photo
+        return f"{self.root}/{self.category}/{photo.split}/{self.type}/{safe_name(photo.path.name)}"
+
+    @property
+    def mask_addresses(self) -> list[str]:
+        """Of the masks, in their order; several lie in a folder named after the photo, as in MVTec LOCO."""
+        masks = self.checked.photo.masks
+        stem = stem_of(safe_name(self.checked.photo.path.name))
+        folder = f"{self.root}/{self.category}/ground_truth/{self.type}"
+        if len(masks) == 1:
+            return [f"{folder}/{stem}_mask{masks[0].suffix}"]
+        return [f"{folder}/{stem}/{number:03d}{mask.suffix}" for number, mask in enumerate(masks)]
 
 
 @dataclass(frozen=True)
@@ -88,12 +114,19 @@ class Selection:
     """Which photos and how many draws."""
 
     data: Path
-    category: str
+    category: str | None = None
+    """None: the only one there is."""
     type: str | None = None
     new_type: bool = False
     count: int | None = None
     seed: int = 0
     shard: tuple[int, int] = (0, 1)
+    layout: str | None = None
+    """None: found by what is there."""
+
+    def open(self) -> Category:
+        """The category to read; RequestError if there is none."""
+        return Category(self.data, self.category, self.layout)
 
 
 def make_plan(graph: Graph, roles: Roles, selection: Selection, axes: Sequence[Axis], fixed: Sequence[Setting]) -> Plan:
@@ -102,7 +135,7 @@ def make_plan(graph: Graph, roles: Roles, selection: Selection, axes: Sequence[A
     Raises:
         RequestError: dataset, category, type, count or photos are wrong, or two jobs would be the same picture.
     """
-    category = Category(selection.data, selection.category)
+    category = selection.open()
     type_ = _type(category, roles, selection)
     sources = {loader.source for loader in roles.loaders}
     good = category.good_photos() if "good" in sources else []
@@ -121,11 +154,34 @@ def make_plan(graph: Graph, roles: Roles, selection: Selection, axes: Sequence[A
     wanted = [_photos_of(draw, roles.loaders, good, defects) for draw, _ in mine]
     checked = check_photos(photo for row in wanted for photo in row)
     jobs = [
-        _job(part + n * parts, graph, roles, [checked[photo] for photo in row], selection, type_, seeds, draw, combo)
+        _job(
+            part + n * parts,
+            graph,
+            roles,
+            [checked[photo] for photo in row],
+            category.name,
+            selection.seed,
+            type_,
+            seeds,
+            draw,
+            combo,
+        )
         for n, ((draw, combo), row) in enumerate(zip(mine, wanted, strict=True))
     ]
     _refuse_twins(jobs)
-    return Plan(graph, roles, tuple(jobs), tuple(fixed))
+    notes = [*category.notes, *summed_up(checked.values()), *_core_loaders(graph, roles, checked.values())]
+    missing = category.without_mask(type_) if "defect" in sources else 0
+    if missing:
+        notes.append(f"{missing} of {missing + len(defects)} photos of {shown(type_)} have no mask and are left out")
+    return Plan(graph, roles, tuple(jobs), tuple(fixed), notes)
+
+
+def _core_loaders(graph: Graph, roles: Roles, checked: Iterable[Checked]) -> list[str]:
+    """A core node decodes pictures in its own way: what our reader had to interpret, it may see otherwise."""
+    titles = [title_of(graph, loader.node_id) for loader in roles.loaders if loader.kind != LOADER]
+    if not titles or not any(item.notes for item in checked):
+        return []
+    return [f"'{titles[0]}' is ComfyUI's own loader and may read these photos differently: use {LOADER} in its place"]
 
 
 def _type(category: Category, roles: Roles, selection: Selection) -> str:
@@ -141,15 +197,18 @@ def check_chosen_type(category: Category, selection: Selection) -> None:
     type_, known = selection.type, category.defect_types()
     if type_ is None:
         return
-    if type_ != Path(type_).name or type_ in ("", ".", "..", "good"):
-        raise request_error("data.type_name", f"--type '{type_}'", expected="a name for a folder, other than 'good'")
-    if known and type_ not in known and not selection.new_type:
+    if type_ != Path(type_).name or type_ in ("", ".", "..", GOOD):
+        raise request_error(
+            "data.type_name", f"--type '{shown(type_)}'", expected=f"a name for a folder, other than '{GOOD}'"
+        )
+    if known and nfc(type_) not in known and not selection.new_type:
         raise request_error(
             "data.unknown_type",
-            f"category '{category.name}' has no defect type '{type_}'",
-            where=str(category.path / "test"),
+            f"category '{shown(category.name)}' has no defect type '{shown(type_)}'",
+            where=shown(str(category.path)),
             expected="a defect type of the dataset",
-            mend=did_you_mean(type_, known, limit=20) + f"; or add --new-type if '{type_}' is meant to be a new one",
+            mend=did_you_mean(type_, map(shown, known), limit=20)
+            + f"; or add --new-type if '{shown(type_)}' is meant to be a new one",
         )
 
 
@@ -174,13 +233,16 @@ def _job(
     graph: Graph,
     roles: Roles,
     photos: list[Checked],
-    selection: Selection,
+    category: str,
+    first_seed: int,
     type_: str,
     seeds: Sequence[tuple[str, str]],
     draw: int,
     combo: tuple[Setting, ...],
 ) -> Job:
-    seed = selection.seed + draw
+    # What the outputs are named after has to be a folder's name on every machine.
+    category, type_ = safe_name(category), safe_name(type_)
+    seed = first_seed + draw
     inputs: list[Input] = []
     assignments: list[Assignment] = []
     for loader, checked in zip(_ordered(roles.loaders), photos, strict=True):
@@ -189,16 +251,16 @@ def _job(
         assignments += _loader_assignments(loader, item)
     assignments += [(node_id, name, seed) for node_id, name in seeds]
     assignments += [(by_title(graph, s.title), s.input, s.value) for s in combo]
-    assignments += [(roles.saver, "category", selection.category), (roles.saver, "type", type_)]
-    job = Job("", index, selection.category, type_, seed, tuple(inputs), tuple(assignments), combo)
+    assignments += [(roles.saver, "category", category), (roles.saver, "type", type_)]
+    job = Job("", index, category, type_, seed, tuple(inputs), tuple(assignments), combo)
     return Job(job_id(graph, roles.saver, job), index, job.category, type_, seed, job.inputs, job.assignments, combo)
 
 
 def _loader_assignments(loader: Loader, item: Input) -> list[Assignment]:
     photo = item.checked.photo
     if loader.kind != LOADER:
-        return [(loader.node_id, "image", f"{item.root}/{photo.relative}")]
-    values = {"root": item.root, "category": photo.category, "split": photo.split, "type": photo.type, "index": 0}
+        return [(loader.node_id, "image", item.address)]
+    values = {"root": item.root, "category": item.category, "split": photo.split, "type": item.type, "index": 0}
     return [(loader.node_id, name, value) for name, value in values.items()]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..graphs.graph import Graph, is_link, title_of
 from ..outputs.commit import Committer, Fetched, pair_references, verify
-from ..plans.dataset import Checked
+from ..plans.photos import Checked
 from ..plans.plan import Job, Plan
 from .client import Client, ServerInfo
 
@@ -85,8 +85,11 @@ def _file_record(checked: Checked, root: Path) -> dict[str, Any]:
         "sha256": checked.sha256,
         "size": list(checked.size),
     }
-    if photo.mask is not None:
-        record |= {"mask": photo.mask.relative_to(root).as_posix(), "mask_sha256": checked.mask_sha256}
+    if photo.masks:
+        files = [mask.relative_to(root).as_posix() for mask in photo.masks]
+        record |= {"mask": files[0] if len(files) == 1 else files, "mask_sha256": checked.mask_sha256}
+    if checked.notes:
+        record["notes"] = list(checked.notes)
     return record
 
 

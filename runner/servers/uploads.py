@@ -1,7 +1,8 @@
 """Photos travel to the server as content-addressed files: `<input>/defectforge/<hash>/<category>/...`.
 
 In a subfolder, because core nodes list the input folder's root on every request; by hash, because a name that is taken
-by other bytes would be renamed by the server.
+by other bytes would be renamed by the server. The bytes are the files' own: the nodes there read them with the same
+reader (`nodes.datasets`) that checked them here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 from pathlib import Path, PurePosixPath
 
 from ..errors import request_error
-from ..plans.plan import Input, Job
+from ..plans.plan import Job
 from .client import Client, Unclear
 
 
@@ -33,9 +34,9 @@ class Uploads:
         """
         for item in job.inputs:
             photo = item.checked.photo
-            self._bring(photo.path, f"{item.root}/{photo.relative}", item.checked.sha256)
-            if photo.mask is not None and item.checked.mask_sha256:
-                self._bring(photo.mask, mask_address(item), item.checked.mask_sha256)
+            self._bring(photo.path, item.address, item.checked.sha256)
+            for mask, address, sha256 in zip(photo.masks, item.mask_addresses, item.checked.mask_sha256s, strict=True):
+                self._bring(mask, address, sha256)
 
     def _bring(self, path: Path, address: str, sha256: str) -> None:
         if address in self._there:
@@ -59,9 +60,3 @@ class Uploads:
             if kept != name:
                 raise Unclear(f"the server keeps {address} as {kept}")
         self._there.add(address)
-
-
-def mask_address(item: Input) -> str:
-    photo = item.checked.photo
-    suffix = photo.mask.suffix if photo.mask is not None else ".png"
-    return f"{item.root}/{photo.category}/ground_truth/{photo.type}/{photo.path.stem}_mask{suffix}"

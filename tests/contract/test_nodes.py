@@ -157,9 +157,17 @@ def test_nodes_reach_comfyui_only_through_its_node_api_and_the_host(path):
 @pytest.mark.parametrize(
     "path", [p for p in python_files("runner") if "embedded" not in p.parts], ids=lambda path: path.stem
 )
-def test_the_runner_imports_neither_nodes_nor_torch(path):
+def test_the_runner_imports_of_the_nodes_only_the_reader_and_no_torch(path):
     for name in imported(path):
-        assert not starts(name, "torch", "diffusers", "transformers", "defectforge.nodes", *COMFY), name
+        assert not starts(name, "torch", "diffusers", "transformers", *COMFY), name
+        assert not starts(name, "defectforge.nodes") or starts(name, "defectforge.nodes.datasets"), name
+
+
+@pytest.mark.parametrize("path", python_files("nodes/datasets"), ids=lambda path: path.stem)
+def test_the_reader_of_datasets_needs_numpy_and_pillow_alone(path):
+    for name in imported(path):
+        assert not starts(name, "torch", "scipy", "skimage", "logging", *COMFY), name
+        assert not starts(name, "defectforge") or starts(name, "defectforge.nodes.datasets"), name
 
 
 def test_importing_the_package_imports_nothing_of_comfyui():

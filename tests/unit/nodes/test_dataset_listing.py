@@ -77,7 +77,7 @@ WRONG_ROOTS = [
     ("~nobody-of-this-name/parts", "a user's folder that is not known"),
     ("parts\0", "null"),
     ("parts/hazelnut", "is the folder of one category"),
-    ("parts/notes", "is not in MVTec AD layout"),
+    ("parts/notes", "is not a dataset in a layout that is known"),
 ]
 
 

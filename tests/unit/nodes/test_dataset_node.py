@@ -29,6 +29,7 @@ def dataset(embedded_host: Path) -> Path:
     mask = np.zeros((12, 10), np.uint8)
     mask[3:5, 4:7] = 255
     write(root / "hazelnut/ground_truth/hole/000_mask.png", mask)
+    (root / "hazelnut/ground_truth/empty").mkdir()
     return root
 
 
@@ -57,9 +58,17 @@ def test_a_defect_photo_comes_with_its_mask(dataset):
 
 
 @pytest.mark.parametrize("level", [1, 255])
-def test_any_level_above_zero_is_defect(dataset, level):
-    write(dataset / "hazelnut/ground_truth/hole/000_mask.png", np.full((12, 10), level, np.uint8))
-    assert load(split="test", type="hole")[1].all()
+def test_a_mask_is_cut_at_half_of_its_own_range(dataset, level):
+    levels = np.zeros((12, 10), np.uint8)
+    levels[3:5, 4:7] = level
+    write(dataset / "hazelnut/ground_truth/hole/000_mask.png", levels)
+    assert load(split="test", type="hole")[1].sum() == 6
+
+
+def test_a_mask_of_one_level_says_nothing_and_is_refused(dataset):
+    write(dataset / "hazelnut/ground_truth/hole/000_mask.png", np.full((12, 10), 255, np.uint8))
+    with pytest.raises(ValueError, match="has one level throughout"):
+        load(split="test", type="hole")
 
 
 def test_a_grey_photo_becomes_rgb_and_a_missing_mask_is_said(dataset, caplog):
@@ -67,7 +76,7 @@ def test_a_grey_photo_becomes_rgb_and_a_missing_mask_is_said(dataset, caplog):
     assert image.shape == (1, 12, 10, 3)
     assert not mask.any()
     assert "000" not in caplog.text
-    assert "hazelnut/test/hole/001.png has no ground-truth mask" in caplog.text
+    assert "hazelnut/test/hole/001.png: it has no ground-truth mask" in caplog.text
 
 
 @pytest.mark.parametrize("root", ["", "parts", "absolute"])
@@ -97,7 +106,7 @@ def test_registered_folders_are_searched(dataset, tmp_path, monkeypatch):
         ({"root": "../output"}, ["root:", "outside the folders that may be read", "DEFECTFORGE_DATA"]),
         ({"root": "/"}, ["root:", "outside the folders that may be read"]),
         ({"root": "parts/hazelnut"}, ["is the folder of one category", "category to 'hazelnut'"]),
-        ({"root": "parts/hazelnut/train"}, ["is not in MVTec AD layout", "expected <category>/train/good"]),
+        ({"root": "parts/hazelnut/ground_truth/empty"}, ["is not a dataset", "<category>/{train/good, test/<type>"]),
         ({"category": "../../output"}, ["category:", "bare name"]),
     ],
 )

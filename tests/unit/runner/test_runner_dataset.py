@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from defectforge.runner.errors import RequestError
-from defectforge.runner.plans.dataset import Category, categories, check_photos
+from defectforge.runner.plans.photos import Category, categories, check_photos
 
 
 def test_good_photos_come_from_train_and_from_test_where_there_is_no_training_split(mvtec: Path) -> None:
@@ -21,7 +21,7 @@ def test_good_photos_come_from_train_and_from_test_where_there_is_no_training_sp
 def test_only_defect_photos_with_a_mask_are_references(mvtec: Path) -> None:
     photos = Category(mvtec, "hazelnut").defect_photos("hole")
     assert [photo.path.name for photo in photos] == ["000.png", "001.png"]
-    assert all(photo.mask is not None and photo.mask.exists() for photo in photos)
+    assert all(photo.masks and photo.masks[0].exists() for photo in photos)
 
 
 def test_a_sharded_folder_is_read_through_its_subfolders(mvtec: Path) -> None:
@@ -40,10 +40,10 @@ def message(call: object) -> str:
 def test_what_is_not_a_dataset_is_refused_with_the_way_out(mvtec: Path, tmp_path: Path) -> None:
     assert "there is no folder" in message(lambda: Category(tmp_path / "nowhere", "hazelnut"))
     (tmp_path / "empty").mkdir()
-    assert "is not an MVTec-shaped dataset" in message(lambda: Category(tmp_path / "empty", "hazelnut"))
+    assert "is not a dataset in any layout that is known" in message(lambda: Category(tmp_path / "empty", "hazelnut"))
     inside = message(lambda: Category(mvtec / "hazelnut", "hazelnut"))
     assert f"use --data {mvtec} --category hazelnut" in inside
-    assert categories(mvtec) == ["hazelnut"]
+    assert list(categories(mvtec)) == ["hazelnut"]
 
 
 def test_unknown_names_get_the_nearest_one(mvtec: Path) -> None:
