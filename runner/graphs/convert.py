@@ -22,7 +22,7 @@ from .window.node import Node, Widget
 from .window.opening import Drawing, open_drawing
 from .window.resolve import Placed, Resolver, Value, placed_nodes, sent_nodes
 from .window.values import names_ignored
-from .window.virtual import PRIMITIVE, only_in_the_window, write_primitive
+from .window.virtual import PRIMITIVE, only_in_the_window, unread_values, write_primitive
 
 Say = Callable[[str], None]
 
@@ -92,7 +92,7 @@ class _Queueing:
         for node in self.nodes:
             if node.type == PRIMITIVE and node.virtual:
                 write_primitive(node, node.sheet, self._replaced)
-        self._say_ignored_names()
+        self._say_what_is_not_read()
         graph = {entry.id: self._queued(entry) for entry in sent_nodes(self.placed)}
         if self.problems:
             raise RequestError(self.problems)
@@ -123,9 +123,12 @@ class _Queueing:
         if self.problems:
             raise RequestError(self.problems)
 
-    def _say_ignored_names(self) -> None:
+    def _say_what_is_not_read(self) -> None:
         for node in self.nodes:
             if node.info is not None and not node.virtual and node.mode == 0:
+                surplus = unread_values(node, sum(widget.kept for widget in node.widgets))
+                if surplus:
+                    self.say(surplus)
                 for name, (by_name, by_place) in names_ignored(node).items():
                     self.say(
                         f"{node.label}: {name} = {by_place!r}, as the window reads it, by place; "

@@ -13,7 +13,7 @@ from ...errors import RequestError
 from .bypass import input_that_stands_for
 from .form import ENTRANCE, broken
 from .node import BYPASSED, MUTED, Node, Sheet
-from .virtual import GETTERS, missing_setter, setter_of
+from .virtual import GETTERS, first_value, no_single_setter, setters_of
 
 # More nodes than anybody draws; nested copies of copies get there with a file of a few lines.
 MOST_NODES = 100_000
@@ -138,11 +138,8 @@ class Resolver:
         if not node.virtual:
             return Origin(at.id, slot)
         if node.type in GETTERS:
-            setter = setter_of(node, node.sheet)
-            if setter is None:
-                raise RequestError(missing_setter(node))
-            origin = self._beside(at, setter.id)
-            return (origin, 0, type_, True) if origin is not None and setter.inputs else None
+            setter = self._setter(at)
+            return (setter, 0, type_, True) if setter is not None and setter.node.inputs else None
         return (at, slot, type_, True) if slot < len(node.inputs) and node.inputs[slot].link is not None else None
 
     def _from_inside(self, at: Placed, inside: Sheet, slot: int, type_: Any) -> Step:
@@ -160,6 +157,21 @@ class Resolver:
                 "a node of the subgraph between its inputs and its outputs (a reroute will do)",
             )
         return inner, link.origin_slot, type_, False
+
+    def _setter(self, at: Placed) -> Placed | None:
+        """The node that sets what a getter gets: of its own graph, else the only one around its subgraph."""
+        if not first_value(at.node):
+            return None
+        own = setters_of(at.node, at.node.sheet)
+        if own:
+            return self._beside(at, own[0].id)
+        around, found = at.inside, []
+        while around is not None:
+            found += [self._beside(around, node.id) for node in setters_of(at.node, around.node.sheet)]
+            around = around.inside
+        if len(found) != 1:
+            raise RequestError(no_single_setter(at.node, len(found)))
+        return found[0]
 
     def _beside(self, at: Placed, id_: str) -> Placed | None:
         return self.placed.get(f"{at.inside.id}:{id_}" if at.inside is not None else id_)

@@ -32,43 +32,57 @@ LABELS = {
     "Mute / Bypass Repeater (rgthree)",
 }
 VIRTUAL = NOTES | REROUTES | {PRIMITIVE} | SETTERS | set(GETTERS) | LABELS
-# What a script does to the graph at the moment of queueing.
+EVERYWHERE = "cg-use-everywhere links its value to every free input that its rules fit"
+# What a script of a pack does at the moment of queueing.
 AT_QUEUE_TIME = {
-    "Anything Everywhere": "cg-use-everywhere links its value to every free input that its rules fit",
-    "Anything Everywhere?": "cg-use-everywhere links its value to every free input that its rules fit",
-    "Anything Everywhere3": "cg-use-everywhere links its value to every free input that its rules fit",
-    "Prompts Everywhere": "cg-use-everywhere links its value to every free input that its rules fit",
-    "Seed Everywhere": "cg-use-everywhere links its value to every free seed",
+    "Anything Everywhere": EVERYWHERE,
+    "Anything Everywhere?": EVERYWHERE,
+    "Anything Everywhere3": EVERYWHERE,
+    "Prompts Everywhere": EVERYWHERE,
+    "Seed Everywhere": EVERYWHERE,
     "Random Unmuter (rgthree)": "rgthree unmutes one of its nodes by chance",
+    "Power Lora Loader (rgthree)": "its list of LoRAs is fields that a script makes",
 }
 MENDS = {
-    "Anything Everywhere": "in the window: right click on the canvas, 'Convert all UEs to real links', and save",
+    EVERYWHERE: "in the window: right click on the canvas, 'Convert all UEs to real links', and save",
     "Random Unmuter (rgthree)": "set the modes by hand, remove the node, and save",
+    "Power Lora Loader (rgthree)": "use the core's 'Load LoRA' instead, once for each LoRA, and save",
+    "Seed (rgthree)": "give it a seed of 0 or more, and save",
 }
 
 
 def only_in_the_window(node: Node) -> Problem | None:
     """Why an active node cannot be queued from its file alone, or None."""
     reason = AT_QUEUE_TIME.get(node.type)
+    if node.type == "Seed (rgthree)" and first_value(node) in (-1, -2, -3):
+        reason = f"a seed of {first_value(node)} stands for one that a script draws or counts"
     if reason is None or node.mode in (MUTED, BYPASSED):
         return None
-    mend = MENDS.get(node.type, MENDS["Anything Everywhere"])
     return Problem(
         "workflow.only_in_the_window",
-        f"what '{node.type}' does is decided by a script in the window when the graph is queued: {reason}",
+        f"what '{node.type}' gives is decided by a script in the window when the graph is queued: {reason}",
         node.label,
-        "real links and modes",
-        mend,
+        "links, modes and values that are in the file",
+        MENDS.get(reason) or MENDS[node.type],
     )
 
 
-def setter_of(getter: Node, sheet: Sheet) -> Node | None:
-    """The node that sets what this one gets: the first of its graph with the same name."""
-    name = first_value(getter)
-    wanted = GETTERS[getter.type]
-    if not name:
-        return None
-    return next((node for node in sheet.nodes.values() if node.type == wanted and first_value(node) == name), None)
+def unread_values(node: Node, places: int) -> str:
+    """What to say of a pack's node whose file holds more values than its class has fields; "" if it does not."""
+    surplus = len(as_list(node.saved.get("widgets_values"))) - places
+    custom = node.info is not None and str(node.info.get("python_module", "")).startswith("custom_nodes")
+    if surplus <= 0 or not custom:
+        return ""
+    return (
+        f"{node.label}: the file holds {surplus} more values than the class has fields; if a script of its pack makes "
+        "fields for them in the window, they are not queued here"
+    )
+
+
+def setters_of(getter: Node, sheet: Sheet) -> list[Node]:
+    """The nodes of a graph that set what this one gets; the first of them counts."""
+    wanted, name = GETTERS[getter.type], first_value(getter)
+    return [node for node in sheet.nodes.values() if node.type == wanted and first_value(node) == name]
 
 
 def first_value(node: Node) -> object:
@@ -78,13 +92,13 @@ def first_value(node: Node) -> object:
     return values[0] if isinstance(values, list) and values else None
 
 
-def missing_setter(getter: Node) -> Problem:
+def no_single_setter(getter: Node, found: int) -> Problem:
     return Problem(
         "workflow.only_in_the_window",
-        f"nothing in the same graph sets the value '{first_value(getter)}' that '{getter.type}' gets",
+        f"{found or 'no'} nodes set the value '{first_value(getter)}' that '{getter.type}' gets",
         getter.label,
-        f"a '{GETTERS[getter.type]}' with that name in the same graph",
-        "link the value directly, or put both nodes into one graph, and save",
+        f"one '{GETTERS[getter.type]}' with that name, in the same graph or around the subgraph",
+        "link the value directly, or give the nodes different names, and save",
     )
 
 
