@@ -71,7 +71,8 @@ def run(
 ) -> int:
     """Run WORKFLOW over the good photos of a dataset.
 
-    WORKFLOW is a file saved in ComfyUI's window or exported for its API, or the name of one that comes along.
+    WORKFLOW is a file saved in ComfyUI's window or exported for its API, a PNG or WEBP that ComfyUI saved, "-" for
+    standard input, or the name of one that comes along.
     """
 
     def work() -> int:
@@ -101,6 +102,22 @@ def check(workflow: str, as_json: bool, set_: tuple[str, ...], **options: Any) -
     reporter = make_reporter(as_json)
     request = Request(workflow=workflow, set=set_, **options)
     return guarded(reporter, lambda: check_request(request, reporter))
+
+
+@cli.command()
+@click.argument("workflow")
+@click.option("--server", multiple=True, metavar="URL", help="The server whose nodes it uses; ours by default.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides between the wordings of {a|b}.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="File to write; standard output by default.")
+def convert(workflow: str, server: tuple[str, ...], seed: int, out: Path | None) -> int:
+    """Write the queue form of WORKFLOW: what ComfyUI's window would queue for it.
+
+    WORKFLOW is a saved workflow, a PNG or WEBP that ComfyUI saved, "-" for standard input, or a name that comes along.
+    """
+    from .commands.convert_command import convert as convert_request
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: convert_request(workflow, server, out, seed, reporter))
 
 
 @cli.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..checkpoints.models import files_named
 from ..errors import BAD_REQUEST, OK, RequestError
+from ..graphs.graph import Workflow
 from ..reporter import Reporter
 from .prepare import Site, checked_graph, load_workflow
 from .request import Request
@@ -17,7 +18,7 @@ def check(request: Request, reporter: Reporter) -> int:
     with fleet(request.server, request.models, reporter, request.header_file) as ships:
         for site in ships.sites:
             try:
-                _check_one(request, site, reporter)
+                _check_one(request, workflow, site, reporter)
             except RequestError as error:
                 reporter.error(error)
                 code = BAD_REQUEST
@@ -28,8 +29,7 @@ def check(request: Request, reporter: Reporter) -> int:
     return code
 
 
-def _check_one(request: Request, site: Site, reporter: Reporter) -> None:
-    workflow = load_workflow(request)
+def _check_one(request: Request, workflow: Workflow, site: Site, reporter: Reporter) -> None:
     object_info = site.client.object_info()
     graph, _, _, problems = checked_graph(request, workflow, site, object_info, reporter.line)
     if problems:

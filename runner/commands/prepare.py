@@ -102,7 +102,7 @@ def checked_graph(
     request: Request, workflow: Workflow, site: Site, object_info: dict[str, Any], say: Say
 ) -> tuple[Graph, Choice, list[Setting], list[Problem]]:
     """The graph with model and overrides applied, and everything that is wrong with it."""
-    graph = queue_form(workflow, object_info, site.is_embedded)
+    graph = queue_form(workflow, object_info, site.is_embedded, seed=request.seed or 0, say=say)
     # The model first: a --set of the same input is the more particular wish.
     fixed = {text.partition("=")[0].rpartition(".")[0].strip() for text in request.set if "ckpt_name" in text}
     choice = choose(graph, object_info, request.model, site.models, fixed)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..checkpoints.models import files_named
 from .convert import queue_form
-from .graph import SHIPPED, Graph, load, shipped_workflows
+from .graph import SHIPPED, Graph, load, shipped_workflows, title_of
 from .schema import validate
 
 
@@ -20,8 +20,11 @@ def api_path(name: str, folder: Path = SHIPPED) -> Path:
 
 
 def text_of(graph: Graph) -> str:
-    """The committed spelling: nodes by number, two spaces, UTF-8, one newline at the end."""
-    ordered = {node_id: graph[node_id] for node_id in sorted(graph, key=_by_number)}
+    """The committed spelling: nodes by number, their titles, two spaces, UTF-8, one newline at the end."""
+    ordered = {
+        node_id: {**graph[node_id], "_meta": {"title": title_of(graph, node_id)}}
+        for node_id in sorted(graph, key=_by_number)
+    }
     return json.dumps(ordered, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import did_you_mean, request_error
+from . import source
 
 Graph = dict[str, dict[str, Any]]
 SHIPPED = Path(__file__).resolve().parents[2] / "workflows"
@@ -35,43 +36,41 @@ def shipped_workflows() -> list[str]:
 
 
 def load(reference: str | Path) -> Workflow:
-    """Read a workflow by path, or by the name of one that comes with DefectForge.
+    """Read a workflow: a path (JSON, or a picture that holds one), a name that comes with DefectForge, or "-".
 
     Raises:
-        RequestError: no such file, not JSON, or JSON of neither form.
+        RequestError: no such file, something else, or JSON of neither form.
     """
-    path = Path(reference)
-    if not path.is_file():
-        shipped = SHIPPED / f"{path.stem}.json"
-        is_bare_name = len(path.parts) == 1 or path.parent.name == "workflows"
-        if not (is_bare_name and shipped.is_file()):
-            raise request_error(
-                "workflow.not_found",
-                f"there is no workflow '{reference}'",
-                where=str(path.absolute()),
-                expected="a path of a workflow file, or the name of one that comes with DefectForge",
-                mend=did_you_mean(path.stem, shipped_workflows()),
-            )
-        path = shipped
-    return parse(path.read_bytes(), path)
+    return parse(*source.read(reference, SHIPPED))
 
 
 def parse(raw: bytes, path: Path) -> Workflow:
     where = str(path)
+    text = source.text_of(raw, where)
     try:
-        data = json.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise request_error("workflow.not_json", f"the workflow is not UTF-8 text: {error}", where) from error
+        data = json.loads(text, parse_constant=lambda name: None)
     except json.JSONDecodeError as error:
         # A string that never ends is reported at its beginning.
         cut = error.pos >= len(error.doc.rstrip()) - 1 or error.msg.startswith("Unterminated string")
         raise request_error(
             "workflow.truncated" if cut else "workflow.not_json",
-            f"the workflow file {'ends in the middle' if cut else 'is not JSON'}: {error.msg}",
+            f"the workflow file {'ends in the middle' if cut else 'is text, but not JSON'}: {error.msg}",
             where=f"{where}, line {error.lineno}, column {error.colno}",
             expected="one whole JSON object",
             mend="save or copy the file again",
         ) from error
+    except (RecursionError, ValueError) as error:
+        deep = isinstance(error, RecursionError)
+        raise request_error(
+            "workflow.not_json",
+            "the workflow is nested too deep" if deep else f"the workflow cannot be read as JSON: {error}",
+            where,
+            source.EXPECTED,
+        ) from error
+    if "\\ud" in text.lower() and not _is_whole(data):
+        raise request_error(
+            "workflow.not_json", "the workflow holds halves of characters (lone surrogates)", where, source.EXPECTED
+        )
     form = form_of(data)
     if form is None:
         raise request_error(
@@ -83,7 +82,17 @@ def parse(raw: bytes, path: Path) -> Workflow:
         )
     if form == "queue" and isinstance(data.get("prompt"), dict):
         data = data["prompt"]
-    return Workflow(path.stem, path, form, data, hashlib.sha256(raw).hexdigest())
+    # Of a picture only the workflow counts: the same graph in two pictures is the same workflow.
+    content = text.encode("utf-8", "replace") if raw.startswith((source.PNG, b"RIFF")) else raw
+    return Workflow(path.stem, path, form, data, hashlib.sha256(content).hexdigest())
+
+
+def _is_whole(data: Any) -> bool:
+    try:
+        json.dumps(data, ensure_ascii=False).encode("utf-8")
+    except (UnicodeEncodeError, RecursionError):
+        return False
+    return True
 
 
 def form_of(data: Any) -> str | None:
