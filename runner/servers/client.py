@@ -39,9 +39,16 @@ class ServerInfo:
     version: str
     python: str
     devices: tuple[str, ...]
+    core: str = "unknown"  # the ComfyUI that it is, or follows
 
     def as_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "version": self.version, "python": self.python, "devices": list(self.devices)}
+        return {
+            "kind": self.kind,
+            "version": self.version,
+            "core": self.core,
+            "python": self.python,
+            "devices": list(self.devices),
+        }
 
 
 class Client:
@@ -107,6 +114,7 @@ class Client:
             version=str(embedded or system.get("comfyui_version", "unknown")),
             python=str(system.get("python_version", "")).split(" ")[0],
             devices=devices,
+            core=str(system.get("comfyui_version", "unknown")),
         )
 
     def object_info(self) -> dict[str, Any]:
