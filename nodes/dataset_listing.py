@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from .algorithms.overlay import overlay
 from .algorithms.pixels import from_pil, to_pil
 from .dataset_files import (
     Photo,
@@ -82,14 +83,32 @@ def _is_name(name: str) -> bool:
     return True
 
 
-def thumbnail(photo: Photo) -> bytes:
-    """A small JPEG of a photo, in the colours that the node loads.
+def thumbnail(photo: Photo, with_mask: bool = False) -> bytes:
+    """A small JPEG of a photo, in the colours that the node loads; on request with its ground truth drawn on it.
 
     Raises:
         ValueError: the photo does not decode.
     """
     picture = to_pil(from_pil(open_picture(photo.path)))
+    mask = _mask_of(photo) if with_mask else None
     picture.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BOX, reducing_gap=2.0)
+    if mask is not None:
+        # Any defect in a thumbnail's pixel counts: a small hole must not vanish.
+        small = mask.resize(picture.size, Image.Resampling.BOX).point(lambda level: 255 if level else 0)
+        drawn = overlay(from_pil(picture)[None], from_pil(small)[..., 0][None])
+        picture = to_pil(drawn[0])
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
+
+
+def _mask_of(photo: Photo) -> Image.Image | None:
+    """The ground truth as 0 and 255; None where there is none, or where it does not fit (a run of the node says why)."""
+    if photo.mask is None:
+        return None
+    try:
+        mask = open_picture(photo.mask).convert("L")
+        fits = mask.size == open_picture(photo.path).size
+    except (ValueError, OSError):
+        return None
+    return mask.point(lambda level: 255 if level else 0) if fits else None
