@@ -103,7 +103,7 @@ def thumbnail(photo: Photo, with_mask: bool = False) -> bytes:
 
 
 def _mask_of(photo: Photo) -> Image.Image | None:
-    """The ground truth as 0 and 255; None where there is none, or where it does not fit (a run of the node says why)."""
+    """The ground truth as 0 and 255; None where there is none or it does not fit (a run of the node says why)."""
     if photo.mask is None:
         return None
     try:
