@@ -11,6 +11,7 @@ from .algorithms.masks import binarise
 from .algorithms.pixels import from_pil
 from .dataset_files import find_photo, open_picture
 from .datasets import mvtec
+from .schema import newer
 
 LOG = logging.getLogger(__name__)
 
@@ -26,6 +27,10 @@ class DefectForgeLoadMVTec(io.ComfyNode):
             category="DefectForge/dataset",
             description="Loads one photo and its ground-truth mask from a folder in MVTec AD layout "
             "(category/train/good, category/test/type, category/ground_truth/type).",
+            **newer(
+                search_aliases=["dataset", "load image from folder", "anomaly", "MVTec AD", "good photo"],
+                essentials_category="Image Tools",
+            ),
             inputs=[
                 io.String.Input(
                     "root",

@@ -196,6 +196,19 @@ class Window:
         text = self.dialog_text()
         return text if "node" in text.lower() and "Missing Models" not in text else ""
 
+    def center(self, title: str) -> None:
+        """Bring a node into view, at 100 %."""
+        self.page.evaluate(
+            """title => {
+                const { canvas } = window.app
+                canvas.ds.scale = 1
+                canvas.centerOnNode(canvas.graph._nodes.find(n => n.title === title))
+                canvas.setDirty(true, true)
+            }""",
+            title,
+        )
+        self.page.wait_for_timeout(300)
+
     def queue_form(self) -> dict[str, Any]:
         form: dict[str, Any] = self.page.evaluate("window.app.graphToPrompt().then(p => p.output)")
         return form
@@ -278,6 +291,12 @@ def opened(browser: Any, comfyui: ComfyUI) -> Iterator[Window]:
     page.set_default_timeout(PATIENCE)
     yield Window(page, comfyui.url, comfyui.cell.renderer).open()
     context.close()
+
+
+@pytest.fixture
+def new_window(browser: Any, comfyui: ComfyUI) -> Callable[[], contextlib.AbstractContextManager[Window]]:
+    """Opens a window when it is called, for a test that sets something up first."""
+    return lambda: opened(browser, comfyui)
 
 
 @pytest.fixture
