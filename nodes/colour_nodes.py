@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from .algorithms.compositing.colour import Method, lock_colours
 from .algorithms.masks import as_mask_batch
 from .host import watched
+from .schema import newer
 
 
 class DefectForgeColorLock(io.ComfyNode):
@@ -21,6 +22,7 @@ class DefectForgeColorLock(io.ComfyNode):
             category="DefectForge/output",
             description="Undoes the shift of colours and mood that an edit (instruct-pix2pix, img2img) gives to the "
             "whole picture, learnt where nothing was meant to change. The defect itself is kept.",
+            **newer(search_aliases=["color match", "colour correction", "tone", "histogram"]),
             inputs=[
                 io.Image.Input("image", tooltip="The edited picture."),
                 io.Image.Input("source", tooltip="The picture it was made from, same size: one, or one for each."),

@@ -6,6 +6,13 @@ listed here is what the node loads.
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
+from PIL import Image
+
+from .algorithms.overlay import overlay
+from .algorithms.pixels import from_u8, to_pil
 from .dataset_files import Found, all_categories, candidate_roots, no_categories, open_disk
 from .datasets import pictures
 from .datasets.layouts import SPLITS
@@ -54,10 +61,30 @@ def _is_name(name: str) -> bool:
     return True
 
 
-def thumbnail(found: Found) -> bytes:
-    """A small JPEG of a photo, upright and in the colours that the node loads.
+def thumbnail(found: Found, with_mask: bool = False) -> bytes:
+    """A small JPEG of a photo, upright and in the colours that the node loads; on request with its mask drawn on it.
 
     Raises:
         ValueError: the photo does not decode.
     """
-    return pictures.thumbnail(found.path, THUMBNAIL_SIZE)
+    plain = pictures.thumbnail(found.path, THUMBNAIL_SIZE)
+    mask = _mask_of(found) if with_mask else None
+    if mask is None:
+        return plain
+    with Image.open(io.BytesIO(plain)) as photo:
+        small = photo.convert("RGB")
+    # Any defect in a thumbnail's pixel counts: a small hole must not vanish.
+    marked = np.asarray(mask.resize(small.size, Image.Resampling.BOX)) > 0
+    drawn = overlay(from_u8(np.asarray(small))[None], from_u8(marked.astype(np.uint8) * 255)[None])
+    buffer = io.BytesIO()
+    to_pil(drawn[0]).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _mask_of(found: Found) -> Image.Image | None:
+    """The ground truth as 0 and 255; None where there is none or it cannot be read (a run of the node says why)."""
+    try:
+        mask = found.photo.read_mask(found.photo.read())
+    except (ValueError, OSError):
+        return None
+    return None if mask is None else Image.fromarray(mask.area.astype(np.uint8) * 255)

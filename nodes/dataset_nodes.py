@@ -12,6 +12,7 @@ from .algorithms.pixels import from_u8
 from .dataset_files import find_photo
 from .datasets.layouts import SPLITS, TRAIN
 from .datasets.names import GOOD, shown
+from .schema import newer
 
 LOG = logging.getLogger(__name__)
 
@@ -33,6 +34,10 @@ class DefectForgeLoadMVTec(io.ComfyNode):
             category="DefectForge/dataset",
             description="Loads one photo and its ground-truth mask from a folder in MVTec AD layout "
             "(category/train/good, category/test/type, category/ground_truth/type).",
+            **newer(
+                search_aliases=["dataset", "load image from folder", "anomaly", "MVTec AD", "good photo"],
+                essentials_category="Image Tools",
+            ),
             inputs=[
                 io.String.Input(
                     "root",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -96,6 +97,13 @@ class Host(Protocol):
         mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Multi-head attention on ``[rows, tokens, heads * dim]`` tensors, by the program's fastest routine."""
+        ...
+
+    def unrecorded(self) -> AbstractContextManager[Any]:
+        """Within it, memory does not belong to what the program records of a model call to replay it.
+
+        What is kept after the call has to be made in here: recorded memory is used again by the next call.
+        """
         ...
 
 
@@ -201,6 +209,11 @@ class ComfyHost:
         return optimized_attention(
             q, k, v, heads=heads, mask=mask, attn_precision=precision, transformer_options=transformer_options
         )
+
+    def unrecorded(self) -> AbstractContextManager[Any]:
+        """The pause of ComfyUI's compiler (on CUDA since about 0.39), where there is one."""
+        pause = getattr(sys.modules.get("comfy.model_prefetch"), "pause_malloc_graph", None)
+        return nullcontext() if pause is None else pause()
 
 
 def window_routes() -> web.RouteTableDef | None:

@@ -10,6 +10,7 @@ from comfy_api.latest import io
 
 from .algorithms.prompts import caption_to_prompt
 from .host import current, watched
+from .schema import ADVANCED, newer
 
 #: Kind of the model folder: ``models/caption/<name>/`` in transformers' layout.
 FOLDER = "caption"
@@ -26,6 +27,7 @@ class DefectForgeImageToPrompt(io.ComfyNode):
             category="DefectForge/dataset",
             description="Describes a photo in words with a captioning model and puts the defect into the description, "
             "as the study did for its second prompt.",
+            **newer(search_aliases=["caption", "BLIP", "interrogate", "describe image"]),
             inputs=[
                 io.Image.Input("image", tooltip="The photo to describe; of a batch, the first."),
                 io.String.Input(
@@ -45,7 +47,12 @@ class DefectForgeImageToPrompt(io.ComfyNode):
                     tooltip="What to put in its place; in front of the caption where the word does not occur.",
                 ),
                 io.Int.Input(
-                    "max_tokens", default=40, min=1, max=200, tooltip="Longest caption, in the model's tokens."
+                    "max_tokens",
+                    default=40,
+                    min=1,
+                    max=200,
+                    tooltip="Longest caption, in the model's tokens.",
+                    **ADVANCED,
                 ),
             ],
             outputs=[

@@ -23,6 +23,7 @@ from .reference.config import (
     layout_of,
     parse_weights,
 )
+from .schema import ADVANCED, newer
 
 LOG = logging.getLogger(__name__)
 
@@ -46,6 +47,16 @@ class DefectForgeReferenceOnly(io.ComfyNode):
             description="Self-attention of the model also looks at a reference photo, without training and without a "
             "further model. With masks, only the defect is read, and only where the new one shall be. For several "
             "references connect a batch, or chain this node.",
+            **newer(
+                search_aliases=[
+                    "reference attention",
+                    "reference adain",
+                    "style reference",
+                    "image prompt",
+                    "ControlNet",
+                ],
+                essentials_category="Image Tools",
+            ),
             inputs=[
                 io.Model.Input("model", tooltip="Stable Diffusion 1.x, 2.x or SDXL, also inpainting and pix2pix."),
                 io.Vae.Input("vae", tooltip="The VAE of the same checkpoint; it encodes the reference."),
@@ -81,6 +92,7 @@ class DefectForgeReferenceOnly(io.ComfyNode):
                     step=0.05,
                     tooltip="How many layers take part, deepest first, as in the web UI: 1 all attention layers, 0.5 "
                     "the deep half, 0 none. Above 1 only AdaIN gets more layers. For how strongly, see strength.",
+                    **ADVANCED,
                 ),
                 io.Float.Input(
                     "strength",
@@ -114,6 +126,7 @@ class DefectForgeReferenceOnly(io.ComfyNode):
                     max=0xFFFFFFFFFFFFFFFF,
                     tooltip="Seed of the reference's own noise. Leave it: new pictures come from the sampler's seed, "
                     "and a constant reference seed lets features be reused.",
+                    **ADVANCED,
                 ),
                 io.Combo.Input(
                     "noise",
@@ -121,6 +134,7 @@ class DefectForgeReferenceOnly(io.ComfyNode):
                     default=NOISE_MODES[0],
                     tooltip="New reference noise at each step as in the web UI, or one pattern for the whole run, "
                     "which is smoother.",
+                    **ADVANCED,
                 ),
                 io.Int.Input(
                     "width",
@@ -130,9 +144,16 @@ class DefectForgeReferenceOnly(io.ComfyNode):
                     step=8,
                     tooltip="Width of the reference in px, best that of the generated picture. 0 keeps the photo's own "
                     "size, for references that come from Crop for Defect.",
+                    **ADVANCED,
                 ),
                 io.Int.Input(
-                    "height", default=0, min=0, max=4096, step=8, tooltip="Height of the reference in px; 0: its own."
+                    "height",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    step=8,
+                    tooltip="Height of the reference in px; 0: its own.",
+                    **ADVANCED,
                 ),
                 io.Combo.Input(
                     "resize",
@@ -140,12 +161,14 @@ class DefectForgeReferenceOnly(io.ComfyNode):
                     default=RESIZE_MODES[0],
                     tooltip="How the photo comes to that size: cut what is over, keep all and fill up, or distort. "
                     "Area averaging where it shrinks, Lanczos where it grows.",
+                    **ADVANCED,
                 ),
                 io.Combo.Input(
                     "crop",
                     options=list(CROP_RULES),
                     default=CROP_RULES[0],
                     tooltip="Where 'crop to fit' cuts: so that the mask stays in view, or in the middle.",
+                    **ADVANCED,
                 ),
                 io.Combo.Input(
                     "contexts",
@@ -154,6 +177,7 @@ class DefectForgeReferenceOnly(io.ComfyNode):
                     tooltip="exact computes the reference with the positive and with the negative prompt, as the web "
                     "UI does; shared with the positive one for both, at half the cost and nearly the same picture. No "
                     "difference where only the positive side reads.",
+                    **ADVANCED,
                 ),
                 io.Combo.Input(
                     "surroundings",
@@ -162,11 +186,13 @@ class DefectForgeReferenceOnly(io.ComfyNode):
                     tooltip="With a target mask and without inpainting: hold what lies outside the mask exactly as it "
                     "is without the reference (it is sampled once more: twice the time), or let it react. With a noise "
                     "mask nothing outside changes anyway, and holding costs nothing.",
+                    **ADVANCED,
                 ),
                 io.String.Input(
                     "batch_weights",
                     default="",
                     tooltip="For a batch of references: one weight each, separated by commas. Empty: weight for all.",
+                    **ADVANCED,
                 ),
                 io.Mask.Input(
                     "reference_mask",
@@ -262,6 +288,7 @@ class DefectForgeReferenceCache(io.ComfyNode):
             category="DefectForge/reference",
             description="Keeps the features of references for the next picture, seed and queue run, up to a memory "
             "limit. Connect it to one or more Reference-only nodes.",
+            **newer(search_aliases=["feature bank", "reference features", "memory limit"]),
             inputs=[
                 io.Int.Input(
                     "memory_limit",
@@ -278,6 +305,7 @@ class DefectForgeReferenceCache(io.ComfyNode):
                     options=[MAIN_MEMORY, SAME_DEVICE],
                     default=MAIN_MEMORY,
                     tooltip="Main memory spares the graphics card; the other is a little faster there.",
+                    **ADVANCED,
                 ),
                 io.Int.Input(
                     "rows_ahead",
@@ -286,6 +314,7 @@ class DefectForgeReferenceCache(io.ComfyNode):
                     max=64,
                     tooltip="Rows that one reference pass may compute, later steps included. More is faster on a "
                     "graphics card and needs more memory at once; 1 computes each step when it comes.",
+                    **ADVANCED,
                 ),
                 io.Boolean.Input(
                     "clear",

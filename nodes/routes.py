@@ -1,6 +1,7 @@
 """Two addresses for ComfyUI's window: what a dataset root holds, and a thumbnail of one of its photos.
 
-``GET /defectforge/dataset?root=`` and ``GET /defectforge/thumbnail?root=&category=&split=&type=&index=``. What cannot
+``GET /defectforge/dataset?root=`` and ``GET /defectforge/thumbnail?root=&category=&split=&type=&index=``, with
+``&mask=1`` for a thumbnail with the ground truth drawn on it. What cannot
 be answered comes as status 400 with ``{"error": <the message that the node itself would give>}``.
 """
 
@@ -36,9 +37,10 @@ async def answer_thumbnail(request: web.Request) -> web.Response:
         root, category, split, kind, index = (request.query.get(name, "") for name in PHOTO)
         photo = find_photo(root, category, split, kind, _number(index))
         # The browser asks each time, and is sent a picture only when the photo has changed.
-        tag = f'"{photo.fingerprint()}"'
+        with_mask = request.query.get("mask") == "1"
+        tag = f'"{photo.fingerprint()}{"+mask" if with_mask else ""}"'
         headers = {"Cache-Control": "no-cache", "ETag": tag, "DefectForge-Count": str(photo.count)}
-        return None if tag == known else thumbnail(photo), headers
+        return None if tag == known else thumbnail(photo, with_mask), headers
 
     try:
         picture, headers = await asyncio.to_thread(read)

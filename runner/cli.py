@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from .commands.request import Request, with_plan_file
+from .embedded.follows import CHOICES
 from .reporter import make_reporter
 from .version import version
 
@@ -145,12 +146,15 @@ def rerun(manifest: str, as_json: bool, **options: Any) -> int:
 @click.option("--models", type=FOLDER, help="Models folder (checkpoints, loras, ...).")
 @click.option("--data", type=FOLDER, multiple=True, help="Dataset that nodes may read; repeatable.")
 @click.option("--device", help="cpu, cuda, cuda:1 ...; the best one by default.")
-def serve(port: int, listen: str, models: Path | None, data: tuple[Path, ...], device: str | None) -> int:
+@click.option("--follow", type=click.Choice(CHOICES), help="The ComfyUI whose pixels are followed.")
+def serve(
+    port: int, listen: str, models: Path | None, data: tuple[Path, ...], device: str | None, follow: str | None
+) -> int:
     """Run the embedded server by itself until Ctrl-C."""
     from .commands.serve import serve as serve_forever
 
     reporter = make_reporter(False)
-    return guarded(reporter, lambda: serve_forever(reporter, port, listen, models, data, device))
+    return guarded(reporter, lambda: serve_forever(reporter, port, listen, models, data, device, follow))
 
 
 @cli.command()

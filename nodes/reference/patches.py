@@ -118,8 +118,9 @@ class Written:
                     if reference.mask is not None:
                         places = covered_tokens(adain.resize_mask(reference.mask.unsqueeze(0), *grid)[0]).to(k.device)
                         pair = (pair[0][:, places], pair[1][:, places])
-                    elif len(self.jobs) > 1:
-                        pair = (pair[0].clone(), pair[1].clone())  # a view would keep all rows alive
+                    else:
+                        # A view would keep all rows alive, and memory that the next call writes to again.
+                        pair = (pair[0].clone(), pair[1].clone())
                     self._tokens[row][key] = pair
         self._done(key)
 
@@ -175,7 +176,8 @@ def writing_options(
         previous = _previous(options, key)
 
         def patch(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, extra: dict[str, Any]) -> torch.Tensor:
-            written.take_tokens(key, q, k, v)
+            with host.current().unrecorded():
+                written.take_tokens(key, q, k, v)
             if previous is not None:
                 return previous(q, k, v, extra)
             return host.current().attention(q, k, v, extra["n_heads"], extra)
@@ -184,13 +186,15 @@ def writing_options(
 
     def input_patch(h: torch.Tensor, extra: dict[str, Any]) -> torch.Tensor:
         if tuple(extra["block"]) in written.points:
-            written.take_moments(tuple(extra["block"]), h)
+            with host.current().unrecorded():
+                written.take_moments(tuple(extra["block"]), h)
         return h
 
     def output_patch(h: torch.Tensor, skip: torch.Tensor, extra: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         point = _output_point(extra["block"][1])
         if point in written.points:
-            written.take_moments(point, h)
+            with host.current().unrecorded():
+                written.take_moments(point, h)
         return h, skip
 
     own = dict(options)
@@ -270,13 +274,20 @@ def _reading_attention(
             for rows, share, readers in groups
         ]
         plain = None if previous is None else previous(q, k, v, extra)
-        return read_references(q, k, v, extra["n_heads"], row_groups, attend, plain)
+        # How much memory reading takes changes from step to step (references begin and end), which no recording knows.
+        with host.current().unrecorded():
+            return read_references(q, k, v, extra["n_heads"], row_groups, attend, plain)
 
     return patch
 
 
 def _adapt(h: torch.Tensor, key: PointKey, groups: list[tuple[slice, float, list[Reader]]]) -> torch.Tensor:
     """AdaIN of the rows of each group towards its references."""
+    with host.current().unrecorded():
+        return _adapted(h, key, groups)
+
+
+def _adapted(h: torch.Tensor, key: PointKey, groups: list[tuple[slice, float, list[Reader]]]) -> torch.Tensor:
     out = h.clone()
     for rows, share, readers in groups:
         by_target: dict[int | None, list[Reader]] = {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,6 +23,15 @@ logger = logging.getLogger(__name__)
 
 #: Patches that belong to places in the generated picture (GLIGEN's boxes) and say nothing of the reference.
 _POSITIONED = frozenset({"middle_patch"})
+
+
+@dataclass
+class _State:
+    """What one thread holds on one device: the banks of the present noise level, and the target masks."""
+
+    banks: dict[Hashable, Bank] = field(default_factory=dict)
+    sigma: float | None = None
+    targets: dict[Hashable, torch.Tensor] = field(default_factory=dict)
 
 
 class Run:
@@ -65,16 +76,17 @@ class Run:
             joined = torch.stack([mask.expand(count, -1, -1) for mask in masks]).amax(dim=0)
             self.surroundings = Surroundings(joined.unsqueeze(1))
         self.sampling = guider.model_patcher.get_model_object("model_sampling")
-        self._writer = Writer(config, guider.model_patcher, self.schedule, self.active, self.warn_once)
-        self._banks: dict[Hashable, Bank] = {}
-        self._banks_sigma: float | None = None
-        self._targets: dict[Hashable, torch.Tensor] = {}
+        self._writer = Writer(config, self.sampling, self.schedule, self.active, self.warn_once)
+        self._states: dict[Hashable, _State] = {}
         self._warned: set[str] = set()
 
     def close(self) -> None:
         """Let go of everything that was held for this run."""
-        self._banks.clear()
-        self._targets.clear()
+        self._states.clear()
+
+    def _state(self, device: torch.device) -> _State:
+        """What the calling thread holds on a device: with several graphics cards, each has a thread that samples."""
+        return self._states.setdefault((threading.get_ident(), device), _State())
 
     def warn_once(self, message: str) -> None:
         """Log a warning the first time in this run."""
@@ -113,12 +125,14 @@ class Run:
             raise ValueError(
                 f"a model call with {x.shape[0]} rows for {len(indices)} conditionings cannot be split evenly"
             )
-        if sigma != self._banks_sigma:
-            self._banks.clear()
-            self._banks_sigma = sigma
+        state = self._state(x.device)
+        if sigma != state.sigma:
+            state.banks.clear()
+            state.sigma = sigma
+        patcher = self._patcher(executor)
         per_chunk = x.shape[0] // len(indices)
         uuids = list(options.get("uuids", [None] * len(indices)))
-        weights_key = self._weights_key(options)
+        weights_key = self._weights_key(options, patcher)
         readers: list[tuple[slice, bool, Context, Area]] = []
         for chunk, index in enumerate(indices):
             unconditional = call.unconditional[index] if index < len(call.unconditional) else False
@@ -134,20 +148,22 @@ class Run:
             for reference in references:
                 key = (weights_key, reference.identity, sigma, context.key, str(x.dtype), str(x.device))
                 keys[(id(reference), context.key)] = key
-                if key in self._banks or key in jobs:
+                if key in state.banks or key in jobs:
                     continue
                 bank = self.config.cache.get(key)
                 if bank is None:
                     jobs[key] = Job(reference, sigma, context, key)
                 else:
-                    self._banks[key] = bank.to(x.device)
+                    state.banks[key] = bank.to(x.device)
         if jobs:
-            self._banks |= self._writer.write(executor, list(jobs.values()), x, c_concat, options, kwargs)
+            # Hooked weights may change from step to step: then later steps are not computed ahead.
+            hooked = bool(getattr(patcher, "current_hooks", None))
+            state.banks |= self._writer.write(executor, list(jobs.values()), x, c_concat, options, kwargs, hooked)
         plan = Plan(rows=x.shape[0], height=int(x.shape[2]), width=int(x.shape[3]), warn=self.warn_once)
         for rows, unconditional, context, area in readers:
             first = rows.start % per_chunk
             for reference in references:
-                bank = self._banks[keys[(id(reference), context.key)]]
+                bank = state.banks[keys[(id(reference), context.key)]]
                 target = self._target(reference, area, first, rows.stop - rows.start, per_chunk, x)
                 if target is None or bool((target > 0).any()):
                     plan.readers.append(Reader(rows, unconditional, reference, bank, target))
@@ -173,9 +189,13 @@ class Run:
             edits(concat),
         )
 
-    def _weights_key(self, options: dict[str, Any]) -> Hashable:
+    def _patcher(self, executor: Any) -> Any:
+        """The MODEL whose network is called: with several graphics cards, each has a clone with hooks of its own."""
+        own = getattr(getattr(executor, "class_obj", None), "current_patcher", None)
+        return self.guider.model_patcher if own is None else own
+
+    def _weights_key(self, options: dict[str, Any], patcher: Any) -> Hashable:
         """All that decides what the network computes: weights, LoRA hooks at their strengths, foreign patches."""
-        patcher = self.guider.model_patcher
         hooks = getattr(getattr(patcher, "current_hooks", None), "hooks", ())
         patches = options.get("patches", {})
         replaced = options.get("patches_replace", {})
@@ -203,9 +223,10 @@ class Run:
                 "picture, but another extension samples in tiles: remove the target mask or the tiling"
             )
         key = (id(reference), area, first, rows)
-        if key not in self._targets:
+        targets = self._state(x.device).targets
+        if key not in targets:
             mask = resize_mask(reference.target, self.height, self.width)[:, top : top + tall, left : left + wide]
             if mask.shape[0] > 1 and images == mask.shape[0]:
                 mask = mask[first : first + rows]
-            self._targets[key] = mask.to(x.device)
-        return self._targets[key]
+            targets[key] = mask.to(x.device)
+        return targets[key]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import math
-from collections.abc import Callable, Hashable, Sequence
+import threading
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,21 +31,20 @@ class Writer:
 
     Attributes:
         config: holds the cache and how many rows a pass may compute.
-        patcher: the MODEL.
+        sampling: the model's noise levels.
         schedule: noise levels of the run with the final 0.
         active: the references that act at a noise level.
         warn: logs a warning once.
     """
 
     config: ReferenceConfig
-    patcher: Any
+    sampling: Any
     schedule: Sequence[float]
     active: Callable[[float], list[Reference]]
     warn: Callable[[str], None]
     _log_sigmas: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.sampling = self.patcher.get_model_object("model_sampling")
         self._log_sigmas = [math.log(max(float(value), 1e-20)) for value in self.sampling.sigmas.tolist()]
 
     def _level(self, sigma: float) -> int:
@@ -53,10 +54,9 @@ class Writer:
         around = [i for i in (place - 1, place) if 0 <= i < len(self._log_sigmas)]
         return min(around, key=lambda i: abs(self._log_sigmas[i] - value))
 
-    def _with_later_steps(self, jobs: list[Job]) -> list[Job]:
+    def _with_later_steps(self, jobs: list[Job], hooked: bool) -> list[Job]:
         """Add the same references and contexts at the next steps, as far as one pass and the cache have room."""
         limit = max(self.config.ahead, len(jobs))
-        hooked = bool(getattr(self.patcher, "current_hooks", None))
         sigma = jobs[0].sigma
         # Hooked weights may change from step to step; between two steps of the schedule nothing is known of the next.
         if hooked or sigma not in self.schedule or self.config.cache.limit <= 0:
@@ -79,11 +79,15 @@ class Writer:
         c_concat: torch.Tensor | None,
         options: dict[str, Any],
         kwargs: dict[str, Any],
+        hooked: bool = False,
     ) -> dict[Hashable, Bank]:
-        """Compute the features of `jobs`, and of later steps where there is room; returns those of `jobs` by key."""
+        """Compute the features of `jobs`, and of later steps where there is room; returns those of `jobs` by key.
+
+        `hooked`: the weights may change from step to step.
+        """
         host.current().check_interrupt()
         groups: dict[Hashable, list[Job]] = {}
-        for job in self._with_later_steps(jobs):
+        for job in self._with_later_steps(jobs, hooked):
             shape = None if job.context.context is None else tuple(job.context.context.shape)
             groups.setdefault((tuple(job.reference.latent.shape), shape), []).append(job)
         wanted = {job.key for job in jobs}
@@ -133,7 +137,7 @@ class Writer:
         own = writing_options(options, written, [job.context.index for job in jobs], sigmas)
         try:
             # Patches that draw at random (token merging) must leave the picture's own draws as they are.
-            with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+            with own_randomness(x.device), host.current().unrecorded():
                 executor(noised, sigmas, concat, context, None, own, **extra)
         except Written.Complete as stop:
             # The features are all there: the rest of the network need not run.
@@ -142,6 +146,49 @@ class Writer:
         if not written.complete:
             self.warn(_SKIPPED)
         return written.banks(), written.complete
+
+
+class _Randomness:
+    """The CPU's random state, which all threads share: as it was when the last of several overlapping passes ends."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._state: torch.Tensor | None = None
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._state = torch.get_rng_state()
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._state is not None:
+                torch.set_rng_state(self._state)
+                self._state = None
+
+
+_RANDOMNESS = _Randomness()
+
+
+@contextlib.contextmanager
+def own_randomness(device: torch.device) -> Iterator[None]:
+    """Leave the random state of the CPU and of a device as they are, also where threads do so at the same time.
+
+    ``torch.random.fork_rng`` alone is no help there: of two passes that overlap, the one that began later would put
+    back a state that the other had changed.
+    """
+    on_card = device.type == "cuda"
+    before = torch.cuda.get_rng_state(device) if on_card else None
+    _RANDOMNESS.enter()
+    try:
+        yield
+    finally:
+        _RANDOMNESS.leave()
+        if before is not None:
+            torch.cuda.set_rng_state(before, device)
 
 
 def _at(key: Hashable, sigma: float) -> Hashable:

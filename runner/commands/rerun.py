@@ -19,6 +19,7 @@ from ..errors import OK, SOME_JOBS_FAILED, Problem, RequestError, request_error
 from ..graphs.graph import Graph, Workflow, canonical_hash, form_of
 from ..graphs.roles import Roles, find_roles
 from ..graphs.schema import find_problems
+from ..outputs import differences
 from ..outputs.manifest import read, select
 from ..outputs.output import MANIFEST, check_place
 from ..plans.photos import Checked, Photo, check_photos
@@ -70,7 +71,7 @@ def rerun(
         prepared = Prepared(workflow, Plan(graph, roles, jobs), Choice(notes=[f"rerun of {path}"]), ())
         request = Request(workflow=workflow.name, data=root, out=out, model=records[0].get("model"))
         code = drive(request, prepared, ships, reporter, Timing())
-    return code if code != OK else _compare(path.parent, records, out, reporter)
+    return code if code != OK else _compare(path.parent, graph, records, out, reporter)
 
 
 @contextlib.contextmanager
@@ -149,10 +150,12 @@ def _check(graph: Graph, roles: Roles, site: Site, reporter: Reporter) -> None:
     raise_if(problems + find_problems(graph, object_info, exempt=named | roles.filled_in, embedded=site.is_embedded))
 
 
-def _compare(old: Path, records: Sequence[dict[str, Any]], out: Path, reporter: Reporter) -> int:
+def _compare(old: Path, graph: Graph, records: Sequence[dict[str, Any]], out: Path, reporter: Reporter) -> int:
     again = {record["id"]: record for record in read(out / MANIFEST)}
     problems = []
     for record in records:
+        then, now = record["server"], again[record["id"]]["server"]
+        why = differences.reasons(graph, then, now)
         for role in ("image", "mask"):
             first, second = old / record[role]["path"], out / again[record["id"]][role]["path"]
             if not first.exists():
@@ -165,9 +168,10 @@ def _compare(old: Path, records: Sequence[dict[str, Any]], out: Path, reporter: 
                 problems.append(
                     Problem(
                         "rerun.differs",
-                        f"the {role} came out with other pixels",
+                        "; ".join([f"the {role} came out with other pixels", *why]),
                         where=f"{first} and {second}",
                         expected="the same pixels (on the same machine, with the same versions and model files)",
+                        mend=differences.mend(then, now),
                     )
                 )
     if problems:

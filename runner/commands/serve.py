@@ -9,13 +9,19 @@ from ..reporter import Reporter
 
 
 def serve(
-    reporter: Reporter, port: int, listen: str, models: Path | None, data: tuple[Path, ...], device: str | None
+    reporter: Reporter,
+    port: int,
+    listen: str,
+    models: Path | None,
+    data: tuple[Path, ...],
+    device: str | None,
+    follow: str | None = None,
 ) -> int:
     """Start it, say where, and wait for its end or Ctrl-C."""
     from ..embedded import launch
 
     server = launch.start(
-        models=[models] if models is not None else [], data=data, device=device, listen=listen, port=port
+        models=[models] if models is not None else [], data=data, device=device, follow=follow, listen=listen, port=port
     )
     try:
         reporter.line(f"embedded server at {server.url}, log in {server.log}; Ctrl-C stops it")

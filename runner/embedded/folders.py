@@ -31,8 +31,8 @@ def default_models_directory() -> Path:
 def model_roots(models: Iterable[Path] = ()) -> list[Path]:
     """Where models are looked for, in this order: the given folders (else the default one), then ComfyUI's own."""
     roots = [Path(root).expanduser() for root in models] or [default_models_directory()]
-    comfyui = os.environ.get("COMFYUI_PATH")
-    if comfyui:
+    # One checkout, or several: the tests take a list.
+    for comfyui in filter(None, os.environ.get("COMFYUI_PATH", "").split(os.pathsep)):
         roots.append(Path(comfyui).expanduser() / "models")
     return list(dict.fromkeys(roots))
 

@@ -62,6 +62,7 @@ def start(
     temp: Path | None = None,
     data: Iterable[Path] = (),
     device: str | None = None,
+    follow: str | None = None,
     listen: str = "127.0.0.1",
     port: int = 0,
     log: Path | None = None,
@@ -73,6 +74,7 @@ def start(
     Args:
         models: folders with `checkpoints`, `loras`, ...; none means the default one (`DEFECTFORGE_MODELS`).
         data: datasets that nodes may read beside the input folder.
+        follow: the ComfyUI whose pixels are followed (`follows.CHOICES`); the newest one by default.
         port: 0 picks a free one.
         log: file that gets the server's messages; a temporary one by default.
         timeout: seconds within which it has to listen.
@@ -83,7 +85,7 @@ def start(
     """
     command = [sys.executable, str(program)]
     command += ["--listen", listen, "--port", str(port), "--parent-pid", str(os.getpid())]
-    single = {"--input": input, "--output": output, "--temp": temp, "--device": device}
+    single = {"--input": input, "--output": output, "--temp": temp, "--device": device, "--follow": follow}
     for option, value in single.items():
         if value is not None:
             command += [option, str(value)]

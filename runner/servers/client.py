@@ -21,9 +21,16 @@ class ServerInfo:
     version: str
     python: str
     devices: tuple[str, ...]
+    core: str = "unknown"  # the ComfyUI that it is, or follows
 
     def as_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "version": self.version, "python": self.python, "devices": list(self.devices)}
+        return {
+            "kind": self.kind,
+            "version": self.version,
+            "core": self.core,
+            "python": self.python,
+            "devices": list(self.devices),
+        }
 
 
 class Client:
@@ -69,6 +76,7 @@ class Client:
                 version=str(embedded or system.get("comfyui_version", "unknown")),
                 python=str(system.get("python_version", "")).split(" ")[0],
                 devices=tuple(str(device.get("name", "?")) for device in devices),
+                core=str(system.get("comfyui_version", "unknown")),
             )
         except Unreachable as error:
             raise self._unreachable(error) from error

@@ -71,3 +71,16 @@ def test_choices_named_in_a_japanese_text_exist(generator):
     for place, text in japanese.items():
         for quoted in re.findall(r"「([ -~]+)」", text):
             assert quoted in english[place] or quoted in {"mvtec", "good"}, f"{place}: {quoted}"
+
+
+def test_the_scripts_of_the_window_use_every_text_and_no_other():
+    scripts = "".join(path.read_text("utf-8") for path in (ROOT / "nodes" / "web" / "js").glob("*.js"))
+    used = set(re.findall(r"""\btext\("(\w+)\"""", scripts))
+    assert used == set(read(LOCALES / "en" / "main.json")["defectforge"])
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_translated_text_keeps_its_blanks(language):
+    english, other = (read(LOCALES / name / "main.json")["defectforge"] for name in ("en", language))
+    for key, words in english.items():
+        assert set(re.findall(r"\{\w+\}", words)) == set(re.findall(r"\{\w+\}", other[key])), key

@@ -5,7 +5,6 @@ SDXL, ControlNets and hooks exist in ComfyUI alone."""
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import torch
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
 sys.path.insert(0, str(TOOLS))
 
+import comfyui_hosts  # noqa: E402
 import reference_cases as cases  # noqa: E402
 from reference_harness import Embedded  # noqa: E402
 
@@ -37,20 +37,14 @@ def test_in_the_embedded_server(embedded: cases.Setup, name: str) -> None:
     cases.CASES[name](embedded)
 
 
-def _comfyui() -> Path | None:
-    folder = Path(os.environ.get("COMFYUI_PATH", "~/comfy/ComfyUI")).expanduser()
-    return folder if (folder / "comfy" / "model_patcher.py").is_file() else None
-
-
-@pytest.fixture(scope="module")
-def comfyui() -> dict[str, str]:
-    """Results of all cases in ComfyUI's own interpreter, from one process."""
-    folder = _comfyui()
-    if folder is None:
-        pytest.skip("no ComfyUI here: set COMFYUI_PATH to its folder")
-    python = folder / ".venv" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    command = [str(python) if python.exists() else sys.executable, "-B", str(TOOLS / "reference_cases.py"), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+@pytest.fixture(scope="module", params=comfyui_hosts.hosts() or [None], ids=lambda host: host and host.version)
+def comfyui(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Results of all cases in a ComfyUI's own interpreter, from one process."""
+    host = request.param
+    if host is None:
+        pytest.skip(comfyui_hosts.absent())
+    command = [str(host.python), "-B", str(TOOLS / "reference_cases.py"), str(host.path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=host.path)
     assert done.returncode == 0, done.stderr[-4000:]
     results: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     return results

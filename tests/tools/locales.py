@@ -42,13 +42,14 @@ def node_definitions() -> dict[str, Any]:
 
 
 def main_definitions() -> dict[str, Any]:
-    """`main.json`: the names of the node categories."""
+    """`main.json`: the names of the node categories; the words of the pack's scripts are kept as they are there."""
     from defectforge.nodes.extension import DefectForgeExtension
 
     categories: set[str] = set()
     for node in asyncio.run(DefectForgeExtension().get_node_list()):
         categories.update(node.GET_SCHEMA().category.split("/"))
-    return {"nodeCategories": {name: name for name in sorted(categories)}}
+    written = json.loads((LOCALES / "en" / "main.json").read_text(encoding="utf-8"))
+    return {"nodeCategories": {name: name for name in sorted(categories)}, "defectforge": written["defectforge"]}
 
 
 def text_of(data: dict[str, Any]) -> str:

@@ -21,7 +21,18 @@ from reference_setup import CASES, COMFYUI_ONLY, Setup
 
 __all__ = ["CASES", "COMFYUI_ONLY", "Setup", "run"]
 
-SUBJECTS = ("parity", "architectures", "guidance", "neutral", "cache", "runs", "local", "comfyui", "extensions")
+SUBJECTS = (
+    "parity",
+    "architectures",
+    "guidance",
+    "neutral",
+    "cache",
+    "runs",
+    "local",
+    "comfyui",
+    "extensions",
+    "machinery",
+)
 for subject in SUBJECTS:
     importlib.import_module(f"reference_cases_{subject}")  # registers its cases
 

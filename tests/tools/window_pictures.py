@@ -12,9 +12,9 @@ import io
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import requests
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
@@ -83,7 +83,8 @@ def main() -> None:
     url = parser.parse_args().server.rstrip("/")
     # The browser tests' set-up knows what a person does in the window.
     tests = load("browser_tests", ROOT / "tests" / "server" / "comfyui" / "conftest.py")
-    tests.quiet_start(SimpleNamespace(url=url))
+    settings = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingModelsWarning": False}
+    requests.post(url + "/settings", json=settings, timeout=60).raise_for_status()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=tests.chromium(), headless=True, args=["--no-sandbox", "--disable-gpu"]

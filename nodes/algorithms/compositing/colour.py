@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab
 
 Method = Literal["histogram", "mean and contrast"]
 
@@ -59,6 +58,8 @@ def lock_colours(
         )
     if not 0.0 <= strength <= 1.0:
         raise ValueError(f"strength is {strength}, expected 0 to 1")
+    from skimage.color import deltaE_ciede2000, lab2rgb, rgb2lab  # here: loading it costs the host's start 0.1 s
+
     image_lab, source_lab = rgb2lab(image), rgb2lab(source)
     if changed is None:
         first = _match(image_lab, source_lab, np.ones(image.shape[:2], bool), "mean and contrast")

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
-from skimage import color, filters, morphology
 
 #: Longest side of the picture on which the model works; a 1024 px photo keeps its outline to about 1 px.
 _WORKING_SIDE = 512
@@ -63,6 +62,8 @@ def find_object(image: NDArray[np.uint8], sensitivity: float = 1.0, largest_open
     """
     if sensitivity <= 0:
         raise ValueError(f"sensitivity must be above 0 (1 is neutral), got {sensitivity}")
+    from skimage import filters  # here: loading it costs the host's start 0.1 s
+
     small = _shrink(image)
     distance = background_distance(small)
     if float(distance.max() - distance.min()) < 1e-6:
@@ -93,6 +94,8 @@ def background_distance(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     Returns:
         ``[H, W]``; about 1 on the background, 10 and more on a part.
     """
+    from skimage import color
+
     lab = color.rgb2lab(image)
     height, width = lab.shape[:2]
     frame = np.ones((height, width), bool)
@@ -124,6 +127,8 @@ def _fit_surface(lab: NDArray[np.float64], frame: NDArray[np.bool_]) -> tuple[ND
 
 def _largest_part(foreground: NDArray[np.bool_], largest_opening: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Fill, open and keep the largest component; also gives what was left out."""
+    from skimage import morphology
+
     filled = ndimage.binary_fill_holes(foreground)
     radius = max(1, round(_OPENING * max(foreground.shape) / _WORKING_SIDE))
     opened = morphology.opening(filled, morphology.disk(radius))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage import color, filters
 
 #: Least share of the variance that two classes explain (Otsu's criterion); one even colour reaches about 0.64.
 _LEAST_SEPARATION = 0.70
@@ -37,6 +36,8 @@ def usual_surface(photo: NDArray[np.uint8], part: NDArray[np.bool_]) -> NDArray[
     inner = ndimage.binary_erosion(part, iterations=max(1, round(_RIM * side)))
     if np.count_nonzero(inner) < 100:
         return part
+    from skimage import color, filters  # here: loading it costs the host's start 0.1 s
+
     lab = color.rgb2lab(photo)
     saturation = np.hypot(lab[..., 1], lab[..., 2]) / np.maximum(lab[..., 0], 5.0)
     saturation = ndimage.gaussian_filter(saturation, _BLUR * side)

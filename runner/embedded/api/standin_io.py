@@ -80,7 +80,7 @@ __all__ = [
 
 @dataclass
 class Schema:
-    """A node's declaration; the fields are those of ComfyUI v0.3.64."""
+    """A node's declaration; the fields are those of ComfyUI 0.28.1 that describe a node."""
 
     node_id: str
     display_name: str | None = None
@@ -96,6 +96,11 @@ class Schema:
     is_api_node: bool = False
     not_idempotent: bool = False
     enable_expand: bool = False
+    search_aliases: list[str] | None = None
+    essentials_category: str | None = None
+    is_dev_only: bool = False
+    has_intermediate_output: bool = False
+    accept_all_inputs: bool = False
 
     def validate(self) -> None:
         """Raise ValueError where an id is used twice, among inputs, among outputs, or across them."""
@@ -236,19 +241,26 @@ class ComfyNode:
         return {
             "input": types,
             "input_order": {group: list(entries) for group, entries in types.items()},
+            "is_input_list": schema.is_input_list,
             "output": cls.RETURN_TYPES,
             "output_is_list": cls.OUTPUT_IS_LIST,
             "output_name": cls.RETURN_NAMES,
             "output_tooltips": cls.OUTPUT_TOOLTIPS,
+            "output_matchtypes": None,
             "name": schema.node_id,
             "display_name": schema.display_name,
             "description": schema.description,
             "python_module": cls.RELATIVE_PYTHON_MODULE or "nodes",
             "category": schema.category,
             "output_node": schema.is_output_node,
+            "has_intermediate_output": schema.has_intermediate_output,
             "deprecated": schema.is_deprecated,
             "experimental": schema.is_experimental,
+            "dev_only": schema.is_dev_only,
             "api_node": schema.is_api_node,
+            "price_badge": None,
+            "search_aliases": schema.search_aliases or None,
+            "essentials_category": schema.essentials_category,
         }
 
     @classmethod

@@ -1,8 +1,8 @@
 """Types, inputs and outputs of the stand-in for `comfy_api.latest.io`.
 
-It covers what ComfyUI v0.3.64 offers and this pack uses, and refuses everything newer with a TypeError, so that a node
-which works here also loads in the oldest ComfyUI that the pack supports. The names and the resulting `/object_info`
-are ComfyUI's; the code is not.
+It covers what ComfyUI 0.28.1 offers and this pack uses, and refuses everything else with a TypeError. What the oldest
+ComfyUI that the pack supports does not know goes through `nodes.schema`. The names and the resulting `/object_info` are
+ComfyUI's; the code is not.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class Input:
         tooltip: str | None = None,
         lazy: bool | None = None,
         extra_dict: dict[str, Any] | None = None,
+        advanced: bool | None = None,
     ) -> None:
         self.id = id
         self.display_name = display_name
@@ -62,12 +63,18 @@ class Input:
         self.tooltip = tooltip
         self.lazy = lazy
         self.extra_dict = extra_dict or {}
+        self.advanced = advanced
 
     def get_io_type(self) -> Any:
         return self.io_type
 
     def as_dict(self) -> dict[str, Any]:
-        described = {"display_name": self.display_name, "tooltip": self.tooltip, "lazy": self.lazy}
+        described = {
+            "display_name": self.display_name,
+            "tooltip": self.tooltip,
+            "lazy": self.lazy,
+            "advanced": self.advanced,
+        }
         return _present(described) | _present({"optional": self.optional}) | _present(self.extra_dict)
 
 
@@ -88,12 +95,13 @@ class WidgetInput(Input):
         default: Any = None,
         socketless: bool | None = None,
         force_input: bool | None = None,
+        advanced: bool | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(id, display_name, optional, tooltip, lazy)
+        super().__init__(id, display_name, optional, tooltip, lazy, advanced=advanced)
         unknown = sorted(options.keys() - self.widget_options.keys())
         if unknown:
-            raise TypeError(f"input {id!r}: ComfyUI v0.3.64 has no argument {', '.join(unknown)} for {self.io_type}")
+            raise TypeError(f"input {id!r}: ComfyUI has no argument {', '.join(unknown)} for {self.io_type}")
         self.default = default
         self.socketless = socketless
         self.force_input = force_input

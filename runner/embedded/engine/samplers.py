@@ -1,7 +1,7 @@
 """Samplers: from a noisy latent along falling sigmas to a clean one. Pure functions of a denoiser.
 
 A denoiser takes (x [rows, channels, h, w], sigma [rows]) and gives the clean latent it believes in. The formulas are
-those of the papers, in the variance-exploding parametrisation, with the choices that ComfyUI v0.3.64 makes:
+those of the papers, in the variance-exploding parametrisation, with the choices that ComfyUI makes:
 Euler and Heun: Karras et al. 2022, algorithm 2 without churn; ancestral Euler: Song et al. 2021 (ancestral sampling,
 eta 1); DPM-Solver++(2M): Lu et al. 2022; DDIM (Song et al. 2021) is Euler here, as the two agree for eta 0.
 """
@@ -12,16 +12,28 @@ from collections.abc import Callable
 
 import torch
 
+from .. import follows
+
 Denoiser = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 #: Called after each model evaluation that starts a step: (step, clean latent, noisy latent).
 StepCallback = Callable[[int, torch.Tensor, torch.Tensor], None]
 NoiseSource = Callable[[torch.Tensor], torch.Tensor]
 SamplerFunction = Callable[[Denoiser, torch.Tensor, torch.Tensor, StepCallback, int], torch.Tensor]
+LARGEST_SEED = 2**64 - 1
 
 
 def seeded_noise(like: torch.Tensor, seed: int) -> Callable[[], torch.Tensor]:
-    """Fresh normal noise of this shape at each call, drawn on its device from one generator."""
-    generator = torch.Generator(device=like.device).manual_seed(seed)
+    """Fresh normal noise of this shape at each call, drawn on its device from one generator.
+
+    On the CPU the generator starts from seed + 1, as the followed core does it (see `follows`).
+
+    Raises:
+        ValueError: the seed is the largest one, so that there is no next one.
+    """
+    start = seed + follows.step_noise_offset(like.device.type)
+    if start > LARGEST_SEED:
+        raise ValueError(f"the noise of each step is drawn from seed + 1: expected a seed below {LARGEST_SEED}")
+    generator = torch.Generator(device=like.device).manual_seed(start)
     return lambda: torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)
 
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from aiohttp import web
 
 from ....nodes import host as node_host
-from .. import core_nodes, folders
+from .. import core_nodes, folders, follows
 from ..api import standin
 from ..execution.registry import PackNode, Registry
 from ..host import EmbeddedHost
@@ -49,6 +49,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, action="append", default=[], metavar="DIR", help="dataset; repeatable")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
+    parser.add_argument(
+        "--follow",
+        default=follows.COMFYUI_VERSION,
+        choices=follows.CHOICES,
+        help="the ComfyUI whose pixels are followed; an older one repeats older pictures (default: %(default)s)",
+    )
     parser.add_argument("--parent-pid", type=int, metavar="PID", help="stop when that process ends")
     return parser.parse_args(arguments)
 
@@ -91,6 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
         # Before the seconds that loading takes: a port that is taken is told at once, and early clients just wait.
         listener = _listener(options.listen, options.port)
         folders.use(place)
+        follows.use(options.follow)
         host = EmbeddedHost(pack_version(), options.device)
         node_host.install(host)
         standin.install()

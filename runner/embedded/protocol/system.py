@@ -6,15 +6,17 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .. import follows
+
 if TYPE_CHECKING:
     import torch
 
-#: The protocol and node semantics are those of this ComfyUI.
-COMFYUI_VERSION = "0.3.64"
-
 
 def stats(version: str, device: torch.device) -> dict[str, Any]:
-    """ComfyUI's keys, and `server_kind` and `defectforge_version` by which a client knows this server."""
+    """ComfyUI's keys, and `server_kind` and `defectforge_version` by which a client knows this server.
+
+    `comfyui_version` is the core that it follows.
+    """
     import psutil
     import torch
 
@@ -27,7 +29,7 @@ def stats(version: str, device: torch.device) -> dict[str, Any]:
             "os": os.name,
             "ram_total": memory.total,
             "ram_free": memory.available,
-            "comfyui_version": COMFYUI_VERSION,
+            "comfyui_version": follows.version(),
             "server_kind": "defectforge-embedded",
             "defectforge_version": version,
             "python_version": sys.version,

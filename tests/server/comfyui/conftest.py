@@ -1,31 +1,31 @@
-"""A real ComfyUI on the CPU with this pack linked into its custom_nodes, and a browser that looks at it.
+"""Real ComfyUIs on the CPU with this pack linked into their custom_nodes, and a browser that looks at them.
 
-Where there is none, every test here is skipped with the reason. `COMFYUI_PATH` names the checkout (default: comfy-cli's
-workspace ~/comfy/ComfyUI), `COMFYUI_PYTHON` its interpreter (default: .venv/bin/python in it, else this one).
+Where there is none, every test here is skipped with the reason. `tests/tools/comfyui_hosts.py` says how cores and
+windows are found: tests run on each core, those of the browser on each core with each window in each renderer.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
+from defectforge.runner.embedded import follows, launch
 
 ROOT = Path(__file__).resolve().parents[3]
-START_TIMEOUT = 180
-# The folder name is part of the URLs of help pages, templates and scripts.
-PACK_FOLDER = "defectforge"
+sys.path.insert(0, str(ROOT / "tests" / "tools"))
+
+import comfyui_hosts  # noqa: E402
+from comfyui_hosts import NODES2, PACK_FOLDER, Cell, ComfyUI  # noqa: E402, F401
+
 CHECKPOINTS = {
     "random-sd15": [],
     "random-sd15-inpaint": ["--in-channels", "9"],
@@ -34,55 +34,13 @@ CHECKPOINTS = {
 }
 
 
-@dataclass(frozen=True)
-class ComfyUI:
-    """A running server and its folders."""
-
-    url: str
-    base: Path
-    models: Path
-    log: Path
-
-    def get(self, path: str) -> Any:
-        response = requests.get(self.url + path, timeout=60)
-        response.raise_for_status()
-        return response.json()
-
-    def text(self, path: str) -> str:
-        response = requests.get(self.url + path, timeout=60)
-        response.raise_for_status()
-        response.encoding = "utf-8"
-        return response.text
-
-    def object_info(self) -> dict[str, Any]:
-        info: dict[str, Any] = self.get("/object_info")
-        return info
-
-    def run(self, graph: dict[str, Any], timeout: float = 600) -> dict[str, Any]:
-        """Queue a graph, wait for it, give its outputs; fails with the server's own words."""
-        reply = requests.post(self.url + "/prompt", json={"prompt": graph, "extra_data": {}}, timeout=60)
-        assert reply.status_code == 200, reply.text
-        assert not reply.json()["node_errors"], reply.text
-        prompt_id = reply.json()["prompt_id"]
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
-            entry = self.get(f"/history/{prompt_id}").get(prompt_id)
-            if entry is not None:
-                assert entry["status"]["status_str"] == "success", entry["status"]["messages"]
-                outputs: dict[str, Any] = entry["outputs"]
-                return outputs
-            time.sleep(0.2)
-        raise AssertionError(f"nothing came back within {timeout} s; the server's log is {self.log}")
-
-
-def workspace() -> tuple[Path, Path] | str:
-    """(ComfyUI's checkout, its interpreter), or why there is none."""
-    path = Path(os.environ.get("COMFYUI_PATH") or Path.home() / "comfy" / "ComfyUI").expanduser()
-    if not (path / "main.py").is_file():
-        return f"no ComfyUI at {path}: set COMFYUI_PATH to a checkout, or install one with comfy-cli"
-    own = path / ".venv" / "bin" / "python"
-    python = os.environ.get("COMFYUI_PYTHON") or (own if own.is_file() else sys.executable)
-    return path, Path(python)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each core for a test that talks to it; each core, window and renderer for one that looks at its window."""
+    if "comfyui" in metafunc.fixturenames:
+        looks = metafunc.definition.get_closest_marker("browser") is not None
+        found = comfyui_hosts.cells() if looks else comfyui_hosts.cores()
+        names = [cell.name for cell in found]
+        metafunc.parametrize("comfyui", found or [None], ids=names or ["none"], indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -111,51 +69,34 @@ def checkpoints(request: pytest.FixtureRequest, write_captioner: Callable[[Path]
 
 
 @pytest.fixture(scope="session")
-def comfyui(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyUI]:
-    """ComfyUI with own folders on a free port, stopped at the end of the session."""
-    found = workspace()
-    if isinstance(found, str):
-        pytest.skip(found)
-    path, python = found
-    base = tmp_path_factory.mktemp("comfyui")
-    for folder in ("input", "output", "temp", "user", "custom_nodes"):
-        (base / folder).mkdir()
-    (base / "models").symlink_to(checkpoints)
-    (base / "custom_nodes" / PACK_FOLDER).symlink_to(ROOT)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [str(python), "main.py", "--cpu", "--disable-api-nodes", "--listen", "127.0.0.1"]
-    command += ["--port", str(port), "--base-directory", str(base)]
-    log = base / "log.txt"
-    environment = {**os.environ, "OMP_NUM_THREADS": str(min(2, os.cpu_count() or 1))}
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=path, stdout=out, stderr=subprocess.STDOUT, env=environment)
-    server = ComfyUI(f"http://127.0.0.1:{port}", base, checkpoints, log)
-    try:
-        _wait(server, process)
+def running_once() -> Iterator[Callable[..., ComfyUI]]:
+    """The server of a core and window: kept while tests ask for the same, stopped when they ask for another."""
+    stack = contextlib.ExitStack()
+    kept: dict[tuple[Path, str], ComfyUI] = {}
+
+    def server(cell: Cell, checkpoints: Path, base: Path) -> ComfyUI:
+        key = (cell.host.path, cell.window)
+        if key not in kept:
+            stack.close()
+            kept.clear()
+            kept[key] = stack.enter_context(comfyui_hosts.running(cell, base, checkpoints))
+        return dataclasses.replace(kept[key], cell=cell)
+
+    with stack:
         yield server
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
-def _wait(server: ComfyUI, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            break
-        try:
-            if requests.get(server.url + "/system_stats", timeout=5).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.3)
-    tail = server.log.read_text(errors="replace")[-3000:]
-    raise AssertionError(f"ComfyUI did not start (exit code {process.poll()}):\n{tail}")
+@pytest.fixture(scope="session")
+def comfyui(
+    request: pytest.FixtureRequest,
+    checkpoints: Path,
+    running_once: Callable[..., ComfyUI],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> ComfyUI:
+    """ComfyUI with own folders on a free port."""
+    if request.param is None:
+        pytest.skip(comfyui_hosts.absent())
+    return running_once(request.param, checkpoints, tmp_path_factory.mktemp("comfyui"))
 
 
 def chromium() -> str | None:
@@ -193,9 +134,10 @@ def playwright_timeout() -> type[Exception]:
 class Window:
     """ComfyUI's window: what a person does in it, by name."""
 
-    def __init__(self, page: Any, url: str) -> None:
+    def __init__(self, page: Any, url: str, renderer: str = "") -> None:
         self.page = page
         self.url = url
+        self.renderer = renderer
 
     def open(self) -> Window:
         self.page.goto(self.url)
@@ -253,6 +195,19 @@ class Window:
         """What the window says about nodes or types it does not know; missing model files are another matter."""
         text = self.dialog_text()
         return text if "node" in text.lower() and "Missing Models" not in text else ""
+
+    def center(self, title: str) -> None:
+        """Bring a node into view, at 100 %."""
+        self.page.evaluate(
+            """title => {
+                const { canvas } = window.app
+                canvas.ds.scale = 1
+                canvas.centerOnNode(canvas.graph._nodes.find(n => n.title === title))
+                canvas.setDirty(true, true)
+            }""",
+            title,
+        )
+        self.page.wait_for_timeout(300)
 
     def queue_form(self) -> dict[str, Any]:
         form: dict[str, Any] = self.page.evaluate("window.app.graphToPrompt().then(p => p.output)")
@@ -327,21 +282,21 @@ class Window:
         return found
 
 
-def quiet_start(comfyui: ComfyUI) -> None:
-    """No tour of the templates, and no list of model files, which these tests leave out on purpose."""
-    settings = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingModelsWarning": False}
-    requests.post(comfyui.url + "/settings", json=settings, timeout=60).raise_for_status()
-
-
 @contextlib.contextmanager
 def opened(browser: Any, comfyui: ComfyUI) -> Iterator[Window]:
     """A fresh window on the running server."""
-    quiet_start(comfyui)
+    comfyui_hosts.use_renderer(comfyui)
     context = browser.new_context(viewport={"width": 1600, "height": 1000})
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
-    yield Window(page, comfyui.url).open()
+    yield Window(page, comfyui.url, comfyui.cell.renderer).open()
     context.close()
+
+
+@pytest.fixture
+def new_window(browser: Any, comfyui: ComfyUI) -> Callable[[], contextlib.AbstractContextManager[Window]]:
+    """Opens a window when it is called, for a test that sets something up first."""
+    return lambda: opened(browser, comfyui)
 
 
 @pytest.fixture
@@ -379,14 +334,33 @@ def nuts_as_input(comfyui: ComfyUI, nuts: Path) -> Path:
 Records = list[dict[str, Any]]
 
 
+def followed(version: str) -> str:
+    """The core that the embedded server has to follow to draw as this one does."""
+    old = comfyui_hosts.numbers(version) < follows.STEP_NOISE_FROM_NEXT_SEED
+    return follows.CHOICES[-1] if old else follows.COMFYUI_VERSION
+
+
 @pytest.fixture(scope="session")
-def run_headless(comfyui: ComfyUI, checkpoints: Path, nuts: Path) -> Callable[..., Records]:
+def embedded_like(
+    comfyui: ComfyUI, checkpoints: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[launch.RunningServer]:
+    """An embedded server with the same models that follows the core at hand."""
+    base = tmp_path_factory.mktemp("embedded")
+    places = {name: base / name for name in ("input", "output", "temp")}
+    follow = followed(comfyui.version)
+    with launch.start(models=[checkpoints], device="cpu", follow=follow, log=base / "log.txt", **places) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def run_headless(comfyui: ComfyUI, nuts: Path, request: pytest.FixtureRequest) -> Callable[..., Records]:
     """`defectforge run` on the nuts, against ComfyUI or (embedded=True) our own server; gives the manifest's lines."""
 
     def run(workflow: str | Path, out: Path, *options: str, embedded: bool = False) -> Records:
+        url = request.getfixturevalue("embedded_like").url if embedded else comfyui.url
         command = [sys.executable, "-m", "defectforge.runner", "run", str(workflow), "--data", str(nuts)]
         command += ["--category", "hazelnut", "--count", "1", "--seed", "5", "--out", str(out), *options]
-        command += ["--models", str(checkpoints)] if embedded else ["--server", comfyui.url]
+        command += ["--server", url]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         lines = (out / "manifest.jsonl").read_text(encoding="utf-8").splitlines()

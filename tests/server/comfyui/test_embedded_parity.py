@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from defectforge.runner.embedded import launch
 from PIL import Image
 
 pytestmark = pytest.mark.comfyui
@@ -194,14 +193,6 @@ def test_messages_come_in_the_same_order(both):
     assert sorted(ours.data("execution_cached")[0]["nodes"]) == sorted(theirs.data("execution_cached")[0]["nodes"])
 
 
-@pytest.fixture(scope="session")
-def embedded_with_models(checkpoints: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    base = tmp_path_factory.mktemp("with_models")
-    folders = {name: base / name for name in ("input", "output", "temp")}
-    with launch.start(models=[checkpoints], device="cpu", log=base / "log", **folders) as server:
-        yield server.url
-
-
 def sampling(steps: int) -> dict[str, Any]:
     prompt = node("CLIPTextEncode", text="a nut", clip=["1", 1])
     return {
@@ -227,8 +218,8 @@ def sampling(steps: int) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_sampling_is_told_step_by_step_as_in_comfyui(connect, comfyui, embedded_with_models):
-    theirs, ours = (connect(url).run(sampling(3)) for url in (comfyui.url, embedded_with_models))
+def test_sampling_is_told_step_by_step_as_in_comfyui(connect, comfyui, embedded_like):
+    theirs, ours = (connect(url).run(sampling(3)) for url in (comfyui.url, embedded_like.url))
     assert ours.history["status"]["completed"] and theirs.history["status"]["completed"]
     assert ours.events() == theirs.events()
     steps = [[(m["value"], m["max"], m["node"]) for m in outcome.data("progress")] for outcome in (ours, theirs)]
@@ -236,9 +227,9 @@ def test_sampling_is_told_step_by_step_as_in_comfyui(connect, comfyui, embedded_
 
 
 @pytest.mark.slow
-def test_an_interrupt_in_the_middle_of_sampling_is_told_as_in_comfyui(connect, comfyui, embedded_with_models):
+def test_an_interrupt_in_the_middle_of_sampling_is_told_as_in_comfyui(connect, comfyui, embedded_like):
     found = []
-    for url in (comfyui.url, embedded_with_models):
+    for url in (comfyui.url, embedded_like.url):
         client = connect(url)
         client.connect()
         prompt_id = client.submit(sampling(2000)).json()["prompt_id"]

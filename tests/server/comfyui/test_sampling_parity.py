@@ -6,7 +6,7 @@ by rounding only; 45 dB is what is promised, and after rounding to 8 bits most a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -299,25 +299,10 @@ def lora(checkpoints: Path) -> None:
     save_file(random_lora(), str(checkpoints / "loras" / "random-lora.safetensors"))
 
 
-@pytest.fixture(scope="module")
-def sampling_server(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[launch.RunningServer]:
-    """An embedded server with the random checkpoints."""
-    base = tmp_path_factory.mktemp("sampling")
-    with launch.start(
-        models=[checkpoints],
-        input=base / "input",
-        output=base / "output",
-        temp=base / "temp",
-        log=base / "log.txt",
-        device="cpu",
-    ) as server:
-        yield server
-
-
 @pytest.fixture
-def both(connect: Callable[..., Any], comfyui: Any, sampling_server: launch.RunningServer) -> tuple[Any, Any]:
+def both(connect: Callable[..., Any], comfyui: Any, embedded_like: launch.RunningServer) -> tuple[Any, Any]:
     """A connected client of ComfyUI, and one of the embedded server; both have the photo and the mask."""
-    clients = connect(comfyui.url), connect(sampling_server.url)
+    clients = connect(comfyui.url), connect(embedded_like.url)
     for client in clients:
         client.connect()
         client.socket.settimeout(600)

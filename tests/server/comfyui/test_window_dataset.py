@@ -1,7 +1,11 @@
-"""Choosing a photo in the window by looking: the dialog, the thumbnail on the node, and what graphs keep of it."""
+"""Choosing a photo in the window by looking: the dialog, the thumbnail on the node, and what graphs keep of it.
+
+In both renderers of the window; only what a person sees and reaches is looked at.
+"""
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from collections.abc import Iterator
@@ -9,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from defectforge.runner.graphs.graph import SHIPPED
-from PIL import Image, ImageStat
+from PIL import Image
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.browser, pytest.mark.slow]
 
@@ -18,11 +23,6 @@ NAME = "inpaint_latent_noise"
 TITLE = "Good photo"
 DIALOG = ".defectforge-dataset"
 MESSAGE = f"{DIALOG} [role=alert]:visible"
-# Parts of the node, relative to its corner.
-PICTURE = (12, 6, 74, 74)
-BUTTON = (94, 8, 78, 22)
-
-Box = tuple[int, int, int, int]
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +49,7 @@ def opened(window, errors):
     saved = json.loads((SHIPPED / f"{NAME}.json").read_text(encoding="utf-8"))
     window.load(saved)
     window.close_dialogs()
-    window.page.evaluate(
-        """title => {
-            const node = window.app.graph._nodes.find(n => n.title === title)
-            window.app.canvas.centerOnNode(node)
-            window.app.canvas.setDirty(true, true)
-        }""",
-        TITLE,
-    )
+    window.center(TITLE)
     return window
 
 
@@ -76,33 +69,21 @@ def saved_node(window: Any) -> dict[str, Any]:
     return next(node for node in window.window_form()["nodes"] if node.get("title") == TITLE)
 
 
-def on_screen(window: Any, box: Box) -> dict[str, float]:
-    """A part of the node in the page's pixels."""
-    return window.page.evaluate(
-        """([title, [x, y, width, height]]) => {
-            const { graph, canvas } = window.app
-            const node = graph._nodes.find(n => n.title === title)
-            const corner = canvas.convertOffsetToCanvas([node.pos[0] + x, node.pos[1] + y])
-            const page = canvas.canvas.getBoundingClientRect(), scale = canvas.ds.scale
-            return { x: page.left + corner[0], y: page.top + corner[1], width: width * scale, height: height * scale }
-        }""",
-        [TITLE, box],
-    )
-
-
 def set_root(window: Any, root: str) -> None:
     window.set_widget(TITLE, "root", root)
-    window.page.evaluate("window.app.canvas.setDirty(true, true)")  # as after a person's typing
 
 
-def press(window: Any, box: Box) -> None:
-    place = on_screen(window, box)
-    window.page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+def photo_of(window: Any, title: str = TITLE) -> Any:
+    """The part of the node that shows its photo, as the page has it."""
+    found = window.page.evaluate_handle(
+        "title => window.app.canvas.graph._nodes.find(n => n.title === title).defectforgePhoto.element", title
+    )
+    return found.as_element()
 
 
 def browse(window: Any) -> Any:
     """Press Browse on the node; gives the dialog once it lists or says something."""
-    press(window, BUTTON)
+    photo_of(window).query_selector("[aria-haspopup=dialog]").click()
     window.page.wait_for_selector(f"{DIALOG} .photos button, {MESSAGE}")
     return window.page.locator(DIALOG)
 
@@ -114,19 +95,40 @@ def take(window: Any, folder: str, index: int) -> None:
     window.page.wait_for_selector(DIALOG, state="detached")
 
 
-def wait_for_note(window: Any, note: str) -> None:
-    """Wait for what the node says below Browse, or in place of a picture."""
+def wait_for_note(window: Any, note: str, title: str = TITLE) -> None:
+    """Wait for what the node says beside its photo."""
     window.page.wait_for_function(
-        "([t, note]) => window.app.graph._nodes.find(n => n.title === t).defectforgePreview.note === note",
-        arg=[TITLE, note],
+        """([title, note]) => window.app.canvas.graph._nodes.find(n => n.title === title)
+            .defectforgePhoto.element.querySelector('output').textContent === note""",
+        arg=[title, note],
     )
-    window.page.wait_for_timeout(300)
 
 
-def colours(window: Any) -> float:
-    """How much there is to see where the node shows its photo: the spread of the red channel."""
-    place = on_screen(window, PICTURE)
-    return ImageStat.Stat(Image.open(io.BytesIO(window.page.screenshot(clip=place)))).stddev[0]
+def shown(window: Any, title: str = TITLE) -> Image.Image | None:
+    """The picture that the node shows, pixel by pixel; None where it shows none."""
+    link = (
+        photo_of(window, title)
+        .query_selector("img")
+        .evaluate(
+            """async image => {
+            if (image.hidden || !image.src) return null
+            await image.decode()
+            const canvas = document.createElement("canvas")
+            canvas.width = image.naturalWidth
+            canvas.height = image.naturalHeight
+            canvas.getContext("2d").drawImage(image, 0, 0)
+            return canvas.toDataURL("image/png")
+        }"""
+        )
+    )
+    return None if link is None else Image.open(io.BytesIO(base64.b64decode(link.split(",")[1]))).convert("RGB")
+
+
+def green(picture: Image.Image | None) -> int:
+    """Pixels in the colour in which masks are drawn; nuts are brown."""
+    assert picture is not None
+    red, middle, blue = (band.get_flattened_data() for band in picture.split())
+    return sum(g > 150 and g > 1.6 * r and g > 1.6 * b for r, g, b in zip(red, middle, blue, strict=True))
 
 
 def test_the_dialog_lists_what_the_root_holds(opened, drawn):
@@ -151,20 +153,192 @@ def test_the_dialog_lists_what_the_root_holds(opened, drawn):
 
 def test_taking_a_photo_sets_the_widgets_and_the_node_shows_it(opened, drawn):
     wait_for_note(opened, "no photo")
-    empty = colours(opened)
+    assert shown(opened) is None
     set_root(opened, drawn)
     wait_for_note(opened, "index 0–2")
+    good = shown(opened)
     browse(opened)
     take(opened, "test/hole", 1)
     wait_for_note(opened, "index 0–1")
-    assert colours(opened) > 2 * empty
+    assert shown(opened).tobytes() != good.tobytes()
     assert by_title(opened.queue_form()) == committed(root=drawn, split="test", type="hole", index=1)
     node = saved_node(opened)
     assert node["widgets_values"] == [drawn, "hazelnut", "test", "hole", 1, "fixed"]
-    assert node["size"] == [330, 244], "the preview takes no room from its neighbours"
     opened.page.keyboard.press("Control+z")
     wait_for_note(opened, "index 0–2")
     assert saved_node(opened)["widgets_values"] == [drawn, "hazelnut", "train", "good", 0, "fixed"], "one step back"
+
+
+def test_the_node_draws_the_mask_on_its_photo_until_it_is_told_not_to(opened, drawn):
+    set_photo(opened, drawn, split="test", type="hole", index=0)
+    wait_for_note(opened, "index 0–1")
+    with_mask = green(shown(opened))
+    assert with_mask > 30
+    photo_of(opened).query_selector("input[type=checkbox]").click()
+    opened.page.wait_for_function(
+        "t => !window.app.graph._nodes.find(n => n.title === t).defectforgePhoto.shown.endsWith('true]')", arg=TITLE
+    )
+    assert green(shown(opened)) < with_mask / 5
+    assert saved_node(opened)["widgets_values"] == [drawn, "hazelnut", "test", "hole", 0, "fixed"], "it is not saved"
+
+
+def set_photo(window: Any, root: str, **changes: Any) -> None:
+    for name, value in {"root": root, **changes}.items():
+        window.set_widget(TITLE, name, value)
+
+
+def test_the_node_shows_its_photo_right_after_loading_and_after_copying(opened, drawn):
+    set_root(opened, drawn)
+    saved = opened.window_form()
+    opened.load(saved)
+    wait_for_note(opened, "index 0–2")
+    assert shown(opened) is not None
+    opened.page.evaluate(
+        """title => {
+            const { canvas } = window.app
+            canvas.selectNode(canvas.graph._nodes.find(n => n.title === title))
+            canvas.copyToClipboard()
+            canvas.pasteFromClipboard()
+            const [copy] = canvas.graph._nodes.filter(n => n.title === title).slice(-1)
+            copy.title = "Copy"
+            copy.widgets.find(w => w.name === "index").value = 1
+        }""",
+        TITLE,
+    )
+    wait_for_note(opened, "index 0–2", "Copy")
+    first, copy = shown(opened), shown(opened, "Copy")
+    assert first is not None and copy is not None
+    assert first.tobytes() != copy.tobytes(), "each follows its own values"
+
+
+def test_the_node_shows_its_photo_in_a_subgraph(opened, drawn):
+    set_root(opened, drawn)
+    wait_for_note(opened, "index 0–2")
+    if not opened.page.evaluate("typeof window.app.graph.convertToSubgraph === 'function'"):
+        pytest.skip("this window has no subgraphs")
+    opened.page.evaluate(
+        """title => {
+            const { canvas, graph } = window.app
+            const { subgraph } = graph.convertToSubgraph(new Set([graph._nodes.find(n => n.title === title)]))
+            canvas.setGraph?.(subgraph) ?? canvas.openSubgraph(subgraph)
+            canvas.centerOnNode(subgraph._nodes.find(n => n.title === title))
+        }""",
+        TITLE,
+    )
+    wait_for_note(opened, "index 0–2")
+    assert shown(opened) is not None
+    browse(opened)
+    take(opened, "test/hole", 0)
+    wait_for_note(opened, "index 0–1")
+
+
+def test_a_photo_that_is_replaced_on_disk_is_shown_anew(opened, drawn, comfyui):
+    folder = comfyui.base / "input" / drawn / "hazelnut" / "train" / "good"
+    first = sorted(folder.iterdir())[0]
+    before = first.read_bytes()
+    set_root(opened, drawn)
+    wait_for_note(opened, "index 0–2")
+    try:
+        Image.new("RGB", (128, 128), (250, 250, 250)).save(first)
+        opened.page.wait_for_function(
+            """async title => {
+                const image = window.app.graph._nodes.find(n => n.title === title).defectforgePhoto.picture
+                await image.decode()
+                const canvas = document.createElement("canvas")
+                canvas.width = canvas.height = 1
+                const drawing = canvas.getContext("2d")
+                drawing.drawImage(image, 0, 0, 1, 1)
+                return drawing.getImageData(0, 0, 1, 1).data[2] > 230
+            }""",
+            arg=TITLE,
+        )
+    finally:
+        first.write_bytes(before)
+
+
+def test_keyboard_alone_chooses_a_photo(opened, drawn):
+    set_root(opened, drawn)
+    wait_for_note(opened, "index 0–2")
+    photo_of(opened).query_selector("[aria-haspopup=dialog]").focus()
+    opened.page.keyboard.press("Enter")
+    opened.page.wait_for_selector(f"{DIALOG} .photos button")
+    opened.page.locator(f"{DIALOG} .photos button").first.focus()
+    opened.page.keyboard.press("ArrowRight")
+    opened.page.keyboard.press("ArrowRight")
+    opened.page.keyboard.press("Enter")
+    opened.page.wait_for_selector(DIALOG, state="detached")
+    assert by_title(opened.queue_form()) == committed(root=drawn, index=2)
+
+
+def test_a_screen_reader_is_told_what_there_is(opened, drawn):
+    set_root(opened, drawn)
+    wait_for_note(opened, "index 0–2")
+    part = photo_of(opened)
+    assert part.get_attribute("role") == "group" and part.get_attribute("aria-label") == "Photo of the dataset"
+    assert part.query_selector("img").get_attribute("alt") == "hazelnut, train, good, photo 0"
+    assert part.query_selector("output").get_attribute("aria-live") == "polite"
+    dialog = browse(opened)
+    roles = opened.page.get_by_role("dialog", name=f"Choose a photo for “{TITLE}”")
+    assert roles.count() == 1
+    for role, name in (("button", "Close"), ("combobox", "category"), ("navigation", "splits and types")):
+        assert dialog.get_by_role(role, name=name).count() == 1, name
+    assert dialog.get_by_role("img", name="photo 1").count() == 1
+
+
+def test_it_speaks_the_window_s_language(new_window, comfyui, drawn):
+    requests.post(comfyui.url + "/settings", json={"Comfy.Locale": "ja"}, timeout=60).raise_for_status()
+    try:
+        with new_window() as window:
+            window.load(json.loads((SHIPPED / f"{NAME}.json").read_text(encoding="utf-8")))
+            window.close_dialogs()
+            window.center(TITLE)
+            wait_for_note(window, "写真なし")
+            set_root(window, drawn)
+            wait_for_note(window, "番号 0–2")
+            assert photo_of(window).query_selector("[aria-haspopup=dialog]").inner_text() == "参照…"
+            assert browse(window).locator("footer span").inner_text() == "hazelnut、train、good：番号 0 から 2"
+    finally:
+        requests.post(comfyui.url + "/settings", json={"Comfy.Locale": "en"}, timeout=60).raise_for_status()
+
+
+@pytest.mark.parametrize("palette", ["dark", "light"])
+def test_it_wears_the_window_s_theme(opened, drawn, palette):
+    set_root(opened, drawn)
+    wait_for_note(opened, "index 0–2")
+    opened.page.evaluate("palette => window.app.extensionManager.setting.set('Comfy.ColorPalette', palette)", palette)
+    opened.page.wait_for_timeout(500)
+    dialog = browse(opened)
+    contrast = dialog.evaluate(
+        """dialog => {
+            const light = colour => {
+                const [r, g, b] = colour.match(/[\\d.]+/g).map(Number)
+                return (0.299 * r + 0.587 * g + 0.114 * b) / 255
+            }
+            const style = getComputedStyle(dialog)
+            return [light(style.backgroundColor), light(style.color)]
+        }"""
+    )
+    opened.page.evaluate("window.app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
+    background, ink = contrast
+    assert abs(background - ink) > 0.5, "readable"
+    assert (background > ink) == (palette == "light")
+
+
+def test_the_node_s_menu_has_browse(opened, drawn):
+    found = opened.page.evaluate(
+        """title => {
+            const { app } = window
+            const node = app.graph._nodes.find(n => n.title === title)
+            const other = app.graph._nodes.find(n => n.title !== title)
+            const menu = n => [
+                ...(app.collectNodeMenuItems?.(n) ?? []),
+                ...(() => { const options = []; n.getExtraMenuOptions?.(app.canvas, options); return options })(),
+            ].map(entry => entry?.content).filter(entry => entry?.includes("Browse"))
+            return [menu(node), menu(other)]
+        }""",
+        TITLE,
+    )
+    assert found == [["Browse dataset…"], []]
 
 
 def test_a_wrong_root_is_mended_in_the_dialog(opened, drawn):

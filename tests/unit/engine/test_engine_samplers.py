@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from defectforge.runner.embedded import follows
 from defectforge.runner.embedded.engine.model_sampling import ModelSampling
 from defectforge.runner.embedded.engine.samplers import SAMPLERS, ancestral_split, seeded_noise
 from defectforge.runner.embedded.engine.schedules import schedule
@@ -92,7 +93,23 @@ def test_rows_do_not_influence_each_other(name: str) -> None:
     assert torch.allclose(together[1:2], alone, atol=1e-5)
 
 
-def test_seeded_noise_starts_with_the_same_draw_as_the_initial_noise() -> None:
-    # As in ComfyUI, where both come from a generator with the same seed.
+@pytest.mark.parametrize(("core", "first"), [("0.28.1", 10), ("0.3.64", 9)])
+def test_the_noise_of_steps_is_that_of_the_followed_core(monkeypatch, core: str, first: int) -> None:
+    # Before 0.7.0 the first draw was the initial noise once more: both came from a generator with the same seed.
+    monkeypatch.setattr(follows, "_followed", follows.COMFYUI_VERSION)
+    follows.use(core)
     draw = seeded_noise(torch.zeros(1, 4, 3, 3), 9)
-    assert torch.equal(draw(), torch.randn(1, 4, 3, 3, generator=torch.Generator().manual_seed(9)))
+    expected = torch.Generator().manual_seed(first)
+    for _ in range(2):
+        assert torch.equal(draw(), torch.randn(1, 4, 3, 3, generator=expected))
+
+
+def test_the_newest_core_is_followed_and_a_strange_one_is_refused() -> None:
+    assert follows.version() == follows.COMFYUI_VERSION
+    with pytest.raises(ValueError, match=r"0\.9\.9.*expected one of"):
+        follows.use("0.9.9")
+
+
+def test_the_last_seed_has_no_next_one() -> None:
+    with pytest.raises(ValueError, match="expected a seed below"):
+        seeded_noise(torch.zeros(1, 4, 3, 3), 2**64 - 1)
