@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from .frame import NoPlaceError
 from .hole_shapes import HoleShape, draw_core, draw_cracks, polygon_area, rasterise
 from .surface import usual_surface
 
@@ -42,10 +43,6 @@ _LEAST_CORE_DIAMETER = 3.0
 
 #: Weakest structure-tensor coherence at which the photo's own ribs set the cracks' direction.
 _LEAST_COHERENCE = 0.25
-
-
-class NoPlaceError(ValueError):
-    """No hole of the wanted kind fits on the part; the message says why."""
 
 
 @dataclass(frozen=True)
