@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 #: Directions in which the outline is measured.
 _DIRECTIONS = 180
@@ -46,7 +47,8 @@ class PartFrame:
         radius: of the disc of the same area, px.
         axis: direction of its longer axis, rad, from x towards y, in -pi/2..pi/2.
         elongation: longer over shorter axis, from the spread of its pixels; 1 for a disc.
-        outline: ``[180]``, from the centre to the farthest pixel in each direction, in mean radii.
+        outline: ``[180]``, from the centre to the farthest pixel in each direction, in units of `reach`.
+        reach: mean of that distance, px.
         whole: it fills the picture (a texture, or a part larger than the photo).
         area: px.
     """
@@ -56,8 +58,13 @@ class PartFrame:
     axis: float
     elongation: float
     outline: NDArray[np.float64]
+    reach: float
     whole: bool
     area: int
+
+    def rim(self, direction: float) -> float:
+        """Distance from the centre to the outline in a direction (rad, x towards y), px."""
+        return float(self.outline[int(direction / (2 * math.pi) % 1.0 * _DIRECTIONS) % _DIRECTIONS]) * self.reach
 
 
 def part_frame(part: NDArray[np.bool_]) -> PartFrame:
@@ -82,29 +89,30 @@ def part_frame(part: NDArray[np.bool_]) -> PartFrame:
     values, vectors = np.linalg.eigh(np.atleast_2d(spread))
     axis = math.atan2(vectors[0, 1], vectors[1, 1])
     axis = (axis + math.pi / 2) % math.pi - math.pi / 2
+    outline, reach = _outline(points - centre)
     elongation = math.sqrt(float(max(values[1], 1e-9) / max(values[0], 1e-9)))
     return PartFrame(
         (float(centre[0]), float(centre[1])),
         math.sqrt(area / math.pi),
         axis,
         elongation,
-        _outline(points - centre),
+        outline,
+        reach,
         area >= _WHOLE * part.size,
         area,
     )
 
 
-def _outline(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _outline(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     distance = np.hypot(points[:, 0], points[:, 1])
     direction = np.floor((np.arctan2(points[:, 0], points[:, 1]) / (2 * math.pi) % 1.0) * _DIRECTIONS)
     reach = np.zeros(_DIRECTIONS)
     np.maximum.at(reach, direction.astype(int) % _DIRECTIONS, distance)
     known = np.flatnonzero(reach > 0)
     if known.size == 0:
-        return np.ones(_DIRECTIONS)
+        return np.ones(_DIRECTIONS), 1.0
     reach = np.interp(np.arange(_DIRECTIONS), known, reach[known], period=_DIRECTIONS)
-    filled: NDArray[np.float64] = reach / reach.mean()
-    return filled
+    return reach / reach.mean(), float(reach.mean())
 
 
 def turns(source: PartFrame, target: PartFrame, mirror: bool = True) -> list[Turn]:
@@ -126,3 +134,25 @@ def turns(source: PartFrame, target: PartFrame, mirror: bool = True) -> list[Tur
             found.append((error, Turn(2 * math.pi * step / _DIRECTIONS, mirrored)))
     best = min(error for error, _ in found)
     return [turn for error, turn in found if error <= best + _TOLERANCE]
+
+
+def separate_parts(part: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """The parts of a mask that holds several, largest first; what is under a tenth of the largest is left out.
+
+    A mask in one piece comes back as it is. Pieces are told apart at 256 px, so hairlines do not part them.
+    """
+    step = max(1, max(part.shape) // 256)
+    small = part[::step, ::step]
+    labels, count = ndimage.label(small, structure=np.ones((3, 3)))
+    if count <= 1:
+        return [part]
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    areas[0] = 0
+    large = [int(n) for n in np.argsort(-areas) if areas[n] >= 0.1 * areas.max()]
+    if len(large) <= 1:
+        return [part]
+    # Each pixel goes with its nearest piece; only the mask's own pixels count.
+    nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+    owner = labels[tuple(nearest)]
+    full = np.repeat(np.repeat(owner, step, axis=0), step, axis=1)[: part.shape[0], : part.shape[1]]
+    return [part & (full == number) for number in large]

@@ -52,6 +52,4 @@ def sampled(picture: NDArray[np.floating], at: Floats, order: int = 1) -> Floats
 
 
 def inside(at: Floats, shape: tuple[int, ...]) -> Bools:
-    return np.asarray(
-        (at[0] >= -0.5) & (at[0] <= shape[0] - 0.5) & (at[1] >= -0.5) & (at[1] <= shape[1] - 0.5), bool
-    )
+    return np.asarray((at[0] >= -0.5) & (at[0] <= shape[0] - 0.5) & (at[1] >= -0.5) & (at[1] <= shape[1] - 0.5), bool)
