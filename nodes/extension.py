@@ -16,9 +16,21 @@ class DefectForgeExtension(ComfyExtension):
             inpaint_nodes,
             mask_nodes,
             output_nodes,
+            placement_nodes,
             prompt_nodes,
             reference_nodes,
+            transplant_nodes,
         )
 
-        families = (dataset_nodes, mask_nodes, inpaint_nodes, colour_nodes, prompt_nodes, reference_nodes, output_nodes)
+        families = (
+            dataset_nodes,
+            mask_nodes,
+            placement_nodes,
+            transplant_nodes,
+            inpaint_nodes,
+            colour_nodes,
+            prompt_nodes,
+            reference_nodes,
+            output_nodes,
+        )
         return [node for family in families for node in family.NODES]

@@ -1,6 +1,6 @@
 """How a defect moves from its own part to another: one map of places, for its mask and for its pixels alike.
 
-The map is a similarity (turn, mirroring, size) in the parts' own frames and an elastic jitter on top. Mask and pixels go
+The map is a similarity (turn, mirroring, size) in the parts' own frames, with an elastic jitter. Mask and pixels go
 through the same map, so a moved mask is the label of the moved pixels, exactly.
 """
 
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .frame import NoPlaceError, PartFrame, part_frame, turns
+from .frame import NoPlaceError, PartFrame, part_frame, separate_parts, turns
+from .light import inner_shading, keeps_light
 
 #: Longest side of the maps in which places are looked for.
 _MAP_SIDE = 192
@@ -24,12 +25,6 @@ _LEAST_ON_PART = 0.995
 
 #: Cells of the elastic jitter's grid along the defect's longer side.
 _GRID = 4
-
-#: A defect's inner shading decides about turns only when it is at least that one-sided (0..1).
-_LEAST_SHADING = 0.12
-
-#: Largest angle between the inner shading before and after a move that keeps the light.
-_LIGHT = math.radians(75)
 
 SAME_PLACE, ANYWHERE = "its own place", "anywhere on the part"
 PLACES = (SAME_PLACE, ANYWHERE)
@@ -171,7 +166,12 @@ def draw_motion(
         NoPlaceError: no motion after `settings.tries` tries; never a clipped defect.
     """
     settings = settings or MotionSettings()
-    here, there = part_frame(defect.part), part_frame(target)
+    # Of several parts in a photo: the one that the defect is on, and one to move it to, by size.
+    own = max(separate_parts(defect.part), key=lambda piece: np.count_nonzero(piece & defect.mask))
+    pieces = separate_parts(target)
+    chances = np.array([np.count_nonzero(piece) for piece in pieces], np.float64)
+    target = pieces[int(rng.choice(len(pieces), p=chances / chances.sum()))] if len(pieces) > 1 else target
+    here, there = part_frame(own), part_frame(target)
     if keep_out is not None and keep_out.shape != target.shape:
         raise ValueError(
             f"keep-out mask is {keep_out.shape[1]}x{keep_out.shape[0]} px, "
@@ -187,7 +187,7 @@ def draw_motion(
             f"{there.area} px. Give another defect, or allow smaller sizes."
         )
     # A defect at the rim lies partly off its own part, and may on the other one.
-    off = 1.0 - float(defect.part[defect.mask].mean())
+    off = 1.0 - float(own[defect.mask].mean())
     if off > 0.9:
         raise NoPlaceError(
             f"{off:.0%} of the defect lies off its own part: check the object mask of the defect's photo, or connect "
@@ -197,7 +197,7 @@ def draw_motion(
     sample = points[:: max(1, len(points) // 1500)]
     free = target if keep_out is None else target & ~keep_out
     ways = turns(here, there, settings.mirror)
-    shading = inner_shading(defect) if settings.keep_light else None
+    shading = inner_shading(defect.mask, defect.photo) if settings.keep_light else None
     places = _Places(free, off, usual) if settings.place == ANYWHERE else None
     reach = 1.3 * float(np.abs(points - centre).max()) + 2.0
     size = math.sqrt(len(points))
@@ -210,12 +210,12 @@ def draw_motion(
         warp = _warp(rng, settings.jitter * size)
         shift = rng.normal(0.0, 1.0, 2) * settings.shift * there.radius
         cell = rng.uniform(0.0, 1.0, 3)
-        if shading is not None and not _keeps_light(shading, way.angle + extra, way.mirrored):
+        if shading is not None and not keeps_light(shading, way.angle + extra, way.mirrored):
             failures["its lit side would turn away from the light"] += 1
             continue
         if places is None:
-            own = Motion(here.centre, there.centre, way.angle, way.mirrored, ratio, warp, reach)
-            goal = own.forth(centre[None])[0] + shift
+            back_home = Motion(here.centre, there.centre, way.angle, way.mirrored, ratio, warp, reach)
+            goal = back_home.forth(centre[None])[0] + shift
         else:
             place = places.draw(cell, scale * math.sqrt(len(points) / math.pi) * 0.6)
             if place is None:
@@ -286,32 +286,6 @@ class _Places:
         cell = min(int(np.searchsorted(cumulative, chance[0] * cumulative[-1], side="right")), cumulative.size - 1)
         row, column = divmod(cell, self._weights.shape[1])
         return (row + chance[1]) * self._step, (column + chance[2]) * self._step
-
-
-def inner_shading(defect: Defect) -> NDArray[np.float64] | None:
-    """Towards which side a defect is lighter, as (y, x) of length 1; None where it is not clearly one-sided.
-
-    The first moment of brightness inside the mask, against its spread: a pit that is lit from the left is dark on its
-    left side and light on its right.
-    """
-    if defect.photo is None:
-        return None
-    rows, columns = np.nonzero(defect.mask)
-    light = defect.photo[rows, columns].astype(np.float64).mean(axis=-1)
-    light -= light.mean()
-    y, x = rows - rows.mean(), columns - columns.mean()
-    spread = float(np.sqrt(np.mean(np.square(y) + np.square(x))) * np.sqrt(np.mean(np.square(light))))
-    if spread < 1e-6:
-        return None
-    moment = np.array([np.mean(light * y), np.mean(light * x)]) / spread
-    strength = float(np.hypot(*moment))
-    return None if strength < _LEAST_SHADING else moment / strength
-
-
-def _keeps_light(shading: NDArray[np.float64], angle: float, mirrored: bool) -> bool:
-    y, x = float(shading[0]), float(-shading[1] if mirrored else shading[1])
-    turned = np.array([math.sin(angle) * x + math.cos(angle) * y, math.cos(angle) * x - math.sin(angle) * y])
-    return float(np.dot(turned, shading)) >= math.cos(_LIGHT)
 
 
 def landing_box(motion: Motion, mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:

@@ -1,6 +1,6 @@
 """What real masks say about new ones: how large, how many, where on the part, how they lie, and their shapes.
 
-A kernel density with shrinkage: a value is drawn at one of the real ones and moved by a little noise, then everything is
+A kernel density with shrinkage: a value is drawn at a real one and moved by a little noise, then everything is
 drawn towards the mean so that the spread stays that of the real ones. With few masks the noise leans on a default
 spread; from a single mask come masks like it, not copies. Shapes are the real ones with an elastic jitter.
 """

@@ -1,4 +1,4 @@
-"""Defects that are lines: crack, scratch, cut, line break, thread pull. Each draws one of unit area along the x axis."""
+"""Defects that are lines: crack, scratch, cut, line break, thread pull. Each draws one of unit area along x."""
 
 from __future__ import annotations
 
