@@ -199,6 +199,7 @@ def draw_motion(
     ways = turns(here, there, settings.mirror)
     shading = inner_shading(defect.mask, defect.photo) if settings.keep_light else None
     places = _Places(free, off, usual) if settings.place == ANYWHERE else None
+    clearance = _clearance(own, centre, math.sqrt(len(points) / math.pi))
     reach = 1.3 * float(np.abs(points - centre).max()) + 2.0
     size = math.sqrt(len(points))
     failures: Counter[str] = Counter()
@@ -217,7 +218,7 @@ def draw_motion(
             back_home = Motion(here.centre, there.centre, way.angle, way.mirrored, ratio, warp, reach)
             goal = back_home.forth(centre[None])[0] + shift
         else:
-            place = places.draw(cell, scale * math.sqrt(len(points) / math.pi) * 0.6)
+            place = places.draw(cell, scale * clearance)
             if place is None:
                 failures["nowhere on the part is there room for it"] += 1
                 continue
@@ -250,6 +251,19 @@ def _size_ratio(here: PartFrame, there: PartFrame, source: tuple[int, ...], targ
     if here.whole or there.whole:
         return max(target) / max(source)
     return there.radius / here.radius
+
+
+def _clearance(own: NDArray[np.bool_], centre: NDArray[np.float64], radius: float) -> float:
+    """How far from the part's edge the defect's middle stays, px of its own photo.
+
+    A defect that was seen face on must not lie where the surface turns away: half the depth that it had on its own
+    part, and its own radius, unless it was nearer to the edge there.
+    """
+    step = max(1, -(-max(own.shape) // _MAP_SIDE))
+    depths = ndimage.distance_transform_edt(np.pad(own[::step, ::step], 1))[1:-1, 1:-1] * step
+    row, column = (min(int(at) // step, size - 1) for at, size in zip(centre, depths.shape, strict=True))
+    depth = float(depths[row, column])
+    return min(depth, max(1.15 * radius, 0.5 * depth))
 
 
 def _warp(rng: np.random.Generator, amount: float) -> NDArray[np.float64]:

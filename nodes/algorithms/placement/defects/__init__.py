@@ -33,6 +33,7 @@ class DefectType:
         rim: least distance of its middle from the part's edge, in radii of a disc of its area.
         radial: range of its distance from the part's centre in radii, outside of which it is rare; None: anywhere.
         usual: whether it is rare off the part's usual surface (the base of a nut, a label).
+        on_texture: factor on its own sizes where the part fills its picture: a photo shows a large piece of a texture.
     """
 
     draw: Callable[[np.random.Generator], Shape] | None
@@ -42,21 +43,22 @@ class DefectType:
     rim: float = 0.0
     radial: tuple[float, float] | None = None
     usual: bool = True
+    on_texture: float = 0.15
 
 
 #: By plain name, in the order in which they are offered.
 TYPES: dict[str, DefectType] = {
     "hole": DefectType(blobs.hole, (0.012, 0.07), lies=(ALONG_LINES, 0.1), rim=1.3, radial=(0.12, 0.6)),
-    "crack": DefectType(lines.crack, (0.006, 0.025), lies=(ALONG_LINES, 0.35)),
-    "scratch": DefectType(lines.scratch, (0.002, 0.012)),
-    "cut": DefectType(lines.cut, (0.004, 0.015)),
+    "crack": DefectType(lines.crack, (0.006, 0.025), lies=(ALONG_LINES, 0.35), on_texture=0.5),
+    "scratch": DefectType(lines.scratch, (0.002, 0.012), on_texture=0.5),
+    "cut": DefectType(lines.cut, (0.004, 0.015), on_texture=0.5),
     "spot": DefectType(blobs.spot, (0.002, 0.025), usual=False),
     "stain": DefectType(blobs.stain, (0.03, 0.12), usual=False),
     "dent": DefectType(blobs.dent, (0.012, 0.05), rim=1.2),
     "chip": DefectType(blobs.chip, (0.006, 0.03), EDGE, usual=False),
     "missing part": DefectType(None, (0.05, 0.2), CUT_OFF, usual=False),
-    "line break": DefectType(lines.line_break, (0.001, 0.004), lies=(ALONG_LINES, 0.1), usual=False),
-    "thread pull": DefectType(lines.thread_pull, (0.002, 0.008), lies=(ALONG_LINES, 0.12), usual=False),
+    "line break": DefectType(lines.line_break, (0.001, 0.004), lies=(ALONG_LINES, 0.1), usual=False, on_texture=1.0),
+    "thread pull": DefectType(lines.thread_pull, (0.002, 0.008), lies=(ALONG_LINES, 0.12), usual=False, on_texture=1.0),
 }
 
 #: Words in a dataset's own name of a type, first hit wins; MVTec AD's and VisA's names are all covered.

@@ -29,9 +29,6 @@ _GAP, _LEAST_GAP = 0.35, 3
 #: A defect of fewer px is none.
 _LEAST_AREA = 6.0
 
-#: Factor on a type's own sizes where the part fills its picture: a photo of a texture shows a large piece of it.
-_TEXTURE = 0.15
-
 #: The prior's own shape instead of a drawn one.
 REAL_SHAPES = "as the real ones"
 
@@ -213,4 +210,4 @@ def _area(rng: np.random.Generator, settings: PlaceSettings, real: float | None,
     low, high = limits
     # Squared: small defects are more frequent than large ones.
     share = float(low * (high / low) ** (chance * chance))
-    return share * _TEXTURE if own and frame.whole else share
+    return share * TYPES[settings.type].on_texture if own and frame.whole else share
