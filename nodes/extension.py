@@ -17,14 +17,18 @@ class DefectForgeExtension(ComfyExtension):
             inpaint_nodes,
             mask_nodes,
             output_nodes,
+            placement_nodes,
             prompt_nodes,
             reference_nodes,
             selection_nodes,
+            transplant_nodes,
         )
 
         families = (
             dataset_nodes,
             mask_nodes,
+            placement_nodes,
+            transplant_nodes,
             inpaint_nodes,
             blend_nodes,
             colour_nodes,

@@ -1,4 +1,4 @@
-"""A prompt from a picture."""
+"""Prompts: from a picture, or from a part and a type of defect."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from .algorithms.prompts import caption_to_prompt
+from .algorithms.placement.defects import type_named
+from .algorithms.prompts import REFERENCE_TEMPLATE, TEMPLATE, WORDS, caption_to_prompt, defect_prompt
 from .host import current, watched
 from .schema import ADVANCED, newer
 
@@ -76,6 +77,59 @@ class DefectForgeImageToPrompt(io.ComfyNode):
         return io.NodeOutput(caption_to_prompt(caption, find, replace), caption)
 
 
+class DefectForgeDefectPrompt(io.ComfyNode):
+    """Say in words which defect is on which part."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DefectForgeDefectPrompt",
+            display_name="Defect Prompt",
+            category="DefectForge/inpaint",
+            description="Fills a template with the part and the type of defect in plain words: MVTec AD's and VisA's "
+            "names of products and defects are translated, other names are taken as they are.",
+            inputs=[
+                io.String.Input("part", default="hazelnut", tooltip="The product: a dataset's name or plain words."),
+                io.String.Input("type", default="hole", tooltip="The defect: a dataset's name or plain words."),
+                io.String.Input(
+                    "template",
+                    default=TEMPLATE,
+                    tooltip="The prompt, with {part}, {type} and {words} in the places of the names and of what the "
+                    "defect looks like.",
+                ),
+                io.String.Input(
+                    "words",
+                    default="",
+                    tooltip="What the defect looks like, for {words}. Empty: words that suit the type.",
+                ),
+                io.String.Input(
+                    "reference_template",
+                    default=REFERENCE_TEMPLATE,
+                    tooltip="The same for a reference photo, where a workflow describes it on its own.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(display_name="prompt", tooltip="The template, filled in."),
+                io.String.Output(display_name="reference_prompt", tooltip="The reference's template, filled in."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, part: str, type: str, template: str, words: str, reference_template: str) -> io.NodeOutput:
+        looks = words.strip() or _words_of(type)
+        return io.NodeOutput(
+            defect_prompt(template, part, type, looks), defect_prompt(reference_template, part, type, looks)
+        )
+
+
+def _words_of(type: str) -> str:
+    """What a type looks like; a name without a known type has no words of its own."""
+    try:
+        return WORDS[type_named(type)]
+    except ValueError:
+        return ""
+
+
 def caption_folder(name: str, roots: list[Path]) -> Path:
     """Find the captioning model `name` under `roots`.
 
@@ -112,4 +166,4 @@ def _describe(folder: Path, image: torch.Tensor, max_tokens: int) -> str:
     return str(tokenizer.decode(tokens[0], skip_special_tokens=True)).strip()
 
 
-NODES = (DefectForgeImageToPrompt,)
+NODES = (DefectForgeImageToPrompt, DefectForgeDefectPrompt)

@@ -83,6 +83,76 @@ def place_hole_mask(studio: Studio) -> Image.Image:
     return sheet([*first, *others], 3)
 
 
+@page("PlaceDefectMask")
+def place_defect_mask(studio: Studio) -> Image.Image:
+    from defectforge.nodes.algorithms.placement.defects import TYPES
+
+    photo, (part, *_) = studio.pair[0], studio.part
+    tiles = []
+    for number, kind in enumerate(TYPES):
+        *_, overlaid = studio.run("PlaceDefectMask", image=photo, part_mask=part, type=kind, seed=20 + number)
+        tiles.append(Tile(to_picture(overlaid), kind))
+    *_, twice = studio.run("PlaceDefectMask", image=photo, part_mask=part, type="spot", seed=2, count=4)
+    return sheet([*tiles, Tile(to_picture(twice), "spot, count 4")], 4)
+
+
+@page("MaskPrior")
+def mask_prior(studio: Studio) -> Image.Image:
+    broken, mask = studio.broken
+    prior, _ = studio.run("MaskPrior", images=broken, masks=mask)
+    tiles = [Tile(shown(broken, mask), "a real defect", f"{mask.mean():.1%} of the photo")]
+    for seed in range(5):
+        *_, overlaid = studio.run(
+            "PlaceDefectMask", image=studio.pair[0], type="as the real ones", prior=prior, seed=seed
+        )
+        tiles.append(Tile(to_picture(overlaid), f"drawn from it, seed {seed}"))
+    return sheet(tiles, 3)
+
+
+@page("TransplantMask")
+def transplant_mask(studio: Studio) -> Image.Image:
+    broken, mask = studio.broken
+    tiles = [Tile(shown(broken, mask), "a real defect")]
+    for seed in (1, 2, 3):
+        *_, overlaid = studio.run(
+            "TransplantMask", image=studio.pair[0], reference=broken, reference_mask=mask, seed=seed
+        )
+        tiles.append(Tile(to_picture(overlaid), f"moved, seed {seed}"))
+    return sheet(tiles, 2)
+
+
+@page("TransplantDefect")
+def transplant_defect(studio: Studio) -> Image.Image:
+    broken, mask = studio.broken
+    tiles = [
+        Tile(to_picture(broken), "reference: a real defect"),
+        Tile(to_picture(studio.pair[0]), "image: a good part"),
+    ]
+    for seed in (1, 2):
+        image, *_ = studio.run(
+            "TransplantDefect", image=studio.pair[0], reference=broken, reference_mask=mask, seed=seed
+        )
+        tiles.append(Tile(to_picture(image), f"seed {seed}"))
+    return sheet(tiles, 2)
+
+
+@page("DefectPrompt")
+def defect_prompt(_: Studio) -> Image.Image:
+    from defectforge.nodes.algorithms.prompts import TEMPLATE
+    from defectforge.nodes.algorithms.prompts import defect_prompt as filled
+
+    size = 22
+    names = (("metal_nut", "scratch"), ("pcb1", "missing part"), ("wood", "liquid"))
+    canvas = Image.new("RGB", (WIDTH, 64 + 62 * len(names)), GROUND)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((2 * GAP, 2 * GAP), TEMPLATE, FAINT, font(size))
+    for number, (part, kind) in enumerate(names):
+        top = 52 + 62 * number
+        draw.text((2 * GAP, top), f"part {part}, type {kind}", FAINT, font(18))
+        draw.text((2 * GAP, top + 23), filled(TEMPLATE, part, kind, ""), ORANGE, font(size))
+    return canvas
+
+
 @page("CropForDefect")
 def crop_for_defect(studio: Studio) -> Image.Image:
     from defectforge.nodes.algorithms.compositing.crops import LATENT_CELL, hole_diameter

@@ -72,11 +72,17 @@ class Studio:
         return mask, torch.from_numpy(grow_and_feather(to_array(mask[0]), 6.0, 8.0))[None]
 
     @cached_property
-    def reference(self) -> tuple[Tensor, Tensor]:
-        """The working crop of another nut's hole, and its mask."""
+    def broken(self) -> tuple[Tensor, Tensor]:
+        """Another nut with a hole, and the hole's mask: what stands for a photo of a real defect."""
         from defectforge.runner.nuts import View, draw_defect
 
         broken, mark = (to_image(array) for array in draw_defect(REFERENCE, size=SIZE, view=View(half=HALF)))
+        return broken, mark
+
+    @cached_property
+    def reference(self) -> tuple[Tensor, Tensor]:
+        """The working crop of another nut's hole, and its mask."""
+        broken, mark = self.broken
         crop, _, mask, _ = self.run("CropForDefect", image=broken, mask=mark, label_mask=mark, size=128)
         return crop, mask
 

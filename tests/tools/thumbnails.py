@@ -19,6 +19,7 @@ from typing import Any
 
 from defectforge.runner.checkpoints import miniature
 from defectforge.runner.checkpoints.choose_model import inpaints
+from defectforge.runner.checkpoints.models import checkpoint_loaders
 from defectforge.runner.embedded import launch
 from defectforge.runner.graphs.export import api_path
 from defectforge.runner.graphs.graph import SHIPPED, shipped_workflows
@@ -61,7 +62,8 @@ def main() -> None:
                 command = [sys.executable, "-m", "defectforge.runner", "run", name, "--data", str(data)]
                 graph = json.loads(api_path(name).read_text(encoding="utf-8"))
                 model = "miniature-inpaint" if inpaints(graph) else "miniature"
-                command += ["--category", "hazelnut", "--type", "hole", "--model", model, "--server", server.url]
+                command += ["--category", "hazelnut", "--type", "hole", "--server", server.url]
+                command += ["--model", model] if any(checkpoint_loaders(graph)) else []
                 command += ["--count", str(options.count), "--seed", str(options.seed), "--out", str(out)]
                 command += [part for value in options.set for part in ("--set", value)]
                 subprocess.run(command, check=True)

@@ -32,6 +32,13 @@ _OPENING = 3
 _AREA_LIMITS = (0.05, 0.90)
 
 
+#: Confidence from which a mask is taken without a person's look.
+_SURE = 0.5
+
+#: Blocks along a side in which a texture is compared with itself, and how far (Lab) its border may differ.
+_BLOCKS, _ALIKE = 8, 8.0
+
+
 @dataclass(frozen=True)
 class Foreground:
     """A part found in a picture.
@@ -83,6 +90,45 @@ def find_object(image: NDArray[np.uint8], sensitivity: float = 1.0, largest_open
     problems = _gate(part, rest)
     confidence = _confidence(distance, part) * (0.5 if problems else 1.0)
     return Foreground(_enlarge(part, image.shape[0], image.shape[1]), confidence, problems)
+
+
+def find_part(image: NDArray[np.uint8], largest_opening: float = 1.0) -> NDArray[np.bool_]:
+    """The part in a photo, without a person's help: one before a plain background, or a texture that fills the photo.
+
+    Args:
+        image: ``[H, W, 3]`` uint8 RGB.
+        largest_opening: as `find_object` takes it.
+
+    Raises:
+        ValueError: neither; a mask that might be wrong is not given.
+    """
+    found = find_object(image, largest_opening=largest_opening)
+    if found.confidence >= _SURE and not found.problems:
+        return found.mask
+    if fills_picture(image):
+        return np.ones(image.shape[:2], bool)
+    problems = "; ".join((*found.problems, f"confidence {found.confidence:.2f} of {_SURE:g} needed"))
+    raise ValueError(
+        f"no part found that can be trusted: {problems}. It is neither one part before a plain background nor a "
+        "texture that fills the photo: connect a mask of the part (part_mask), e.g. from Object Mask with other "
+        "settings."
+    )
+
+
+def fills_picture(image: NDArray[np.uint8]) -> bool:
+    """Whether one texture fills the photo: its border looks like its middle, block by block."""
+    lab = color.rgb2lab(_shrink(image))
+    rows, columns = (size // _BLOCKS for size in lab.shape[:2])
+    if min(rows, columns) < 4:
+        return False
+    blocks = lab[: rows * _BLOCKS, : columns * _BLOCKS].reshape(_BLOCKS, rows, _BLOCKS, columns, 3)
+    looks = np.concatenate([blocks.mean(axis=(1, 3)), blocks.std(axis=(1, 3))], axis=-1)
+    middle = np.zeros((_BLOCKS, _BLOCKS), bool)
+    middle[2:-2, 2:-2] = True
+    border = ~middle
+    border[1:-1, 1:-1] = False
+    apart = np.abs(np.median(looks[middle], axis=0) - np.median(looks[border], axis=0))
+    return bool(np.sqrt(np.square(apart).sum()) < _ALIKE)
 
 
 def background_distance(image: NDArray[np.uint8]) -> NDArray[np.float64]:

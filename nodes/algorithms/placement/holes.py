@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from .directions import line_direction
+from .frame import NoPlaceError
 from .hole_shapes import HoleShape, draw_core, draw_cracks, polygon_area, rasterise
 from .surface import usual_surface
 
@@ -39,13 +41,6 @@ _GAP = 0.25
 
 #: A core of fewer px across is no hole.
 _LEAST_CORE_DIAMETER = 3.0
-
-#: Weakest structure-tensor coherence at which the photo's own ribs set the cracks' direction.
-_LEAST_COHERENCE = 0.25
-
-
-class NoPlaceError(ValueError):
-    """No hole of the wanted kind fits on the part; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +224,7 @@ def _place_one(
         row, column = divmod(cell, weights.shape[1])
         jitter = rng.uniform(-0.5, 0.5, 2)
         centre = (float((row + 0.5 + jitter[0]) * part.cell - 0.5), float((column + 0.5 + jitter[1]) * part.cell - 0.5))
-        direction = _rib_direction(photo, centre, radius, part.axis)
+        direction = line_direction(photo, centre, radius, part.axis)
         shape = HoleShape(draw_core(rng, core_area), draw_cracks(rng, crack_count, radius, part.diameter, direction))
         shape = _trim_cracks(shape, centre, free, area * (1.0 - _LEAST_CORE))
         result = _draw(shape, centre, area, part.mask, free)
@@ -256,29 +251,6 @@ def _preference(part: _Part, radius: float) -> NDArray[np.float64]:
     usual = (part.radial >= low) & (part.radial <= high)
     weight = np.where(usual, 1.0, _UNUSUAL_WEIGHT) / np.maximum(part.radial, 0.1)
     return np.where(part.usual >= radius, weight, _UNUSUAL_WEIGHT * weight)
-
-
-def _rib_direction(
-    photo: NDArray[np.uint8] | None, centre: tuple[float, float], radius: float, fallback: float
-) -> float:
-    """Direction of the photo's lines around a place, by the structure tensor; else `fallback`. In rad."""
-    if photo is None:
-        return fallback
-    reach = max(4, round(1.5 * radius))
-    step = max(1, reach // 32)
-    y, x = round(centre[0]), round(centre[1])
-    colours = photo[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
-    if min(colours.shape[:2]) < 8:
-        return fallback
-    window = colours.mean(axis=-1)
-    window = ndimage.uniform_filter(window, step)[::step, ::step] if step > 1 else window
-    gy, gx = np.gradient(window)
-    yy, xx, xy = float((gy * gy).sum()), float((gx * gx).sum()), float((gx * gy).sum())
-    strength = yy + xx
-    if strength < 1e-9 or math.hypot(xx - yy, 2 * xy) / strength < _LEAST_COHERENCE:
-        return fallback
-    # The tensor's main direction is across the ribs.
-    return 0.5 * math.atan2(2 * xy, xx - yy) + 0.5 * math.pi
 
 
 def _trim_cracks(shape: HoleShape, centre: tuple[float, float], free: NDArray[np.bool_], most_area: float) -> HoleShape:

@@ -1,0 +1,393 @@
+"""A real defect, moved onto another part."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from .algorithms.compositing.transplant import BLENDS, FEATHERED, BlendSettings, transplant
+from .algorithms.masks import as_mask_batch, grow_and_feather, to_array, to_tensor
+from .algorithms.overlay import overlay
+from .algorithms.pixels import to_u8
+from .algorithms.placement.motion import ANYWHERE, PLACES, Defect, MotionSettings, draw_motion, landing_box
+from .algorithms.placement.moving import moved_mask
+from .host import watched
+from .part_inputs import part_of, usual_places
+
+
+class DefectForgeTransplantDefect(io.ComfyNode):
+    """Move a real defect, pixels and mask, onto another part."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DefectForgeTransplantDefect",
+            display_name="Transplant Defect",
+            category="DefectForge/inpaint",
+            description="Moves a real defect onto another good part, its pixels and its mask: turned, resized, "
+            "mirrored and slightly bent in the parts' own frames, light and colour matched, grain kept. Needs no "
+            "model.",
+            inputs=[
+                io.Image.Input("image", tooltip="Photos of good parts: a defect is moved onto each."),
+                io.Image.Input(
+                    "reference", tooltip="Photos of real defects. Photo i of the batch takes defect i, over and over."
+                ),
+                io.Mask.Input("reference_mask", tooltip="Where the defect is on its photo: its ground truth."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Decides place, turn, size and bending. Photo i of a batch is drawn with (seed, i).",
+                ),
+                io.Combo.Input(
+                    "place",
+                    options=list(PLACES),
+                    default=ANYWHERE,
+                    tooltip="'its own place' keeps the defect where it was on its own part: right for a rim, a neck, "
+                    "an imprint. 'anywhere on the part' gives more variety.",
+                ),
+                io.Float.Input(
+                    "shift",
+                    default=0.1,
+                    min=0.0,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="At 'its own place': how far it strays from there, in radii of the part (standard "
+                    "deviation).",
+                ),
+                io.Float.Input(
+                    "turn",
+                    default=180.0,
+                    min=0.0,
+                    max=180.0,
+                    step=1.0,
+                    tooltip="Most degrees by which the defect is turned, beside the turn that lays its part on this "
+                    "one. Lower it where defects follow the part, such as scratches along a wire.",
+                ),
+                io.Float.Input(
+                    "min_scale",
+                    default=0.8,
+                    min=0.1,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="Least size as a factor of the real one; the parts' sizes are evened out first.",
+                ),
+                io.Float.Input(
+                    "max_scale",
+                    default=1.25,
+                    min=0.1,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="Greatest size as a factor of the real one.",
+                ),
+                io.Boolean.Input(
+                    "mirror",
+                    default=True,
+                    tooltip="Whether the defect may be mirrored. Off for print and letters.",
+                ),
+                io.Float.Input(
+                    "jitter",
+                    default=0.04,
+                    min=0.0,
+                    max=0.3,
+                    step=0.01,
+                    tooltip="Elastic bending of the defect, as a share of its size; mask and pixels bend alike.",
+                ),
+                io.Boolean.Input(
+                    "keep_light",
+                    default=True,
+                    tooltip="Refuses turns that would take the defect's lit side away from the light. Only defects "
+                    "that are clearly lit from one side are held by it.",
+                ),
+                io.Combo.Input(
+                    "blend",
+                    options=list(BLENDS),
+                    default=FEATHERED,
+                    tooltip="feathered: one gradient of light and colour, fitted to the ring around the defect. "
+                    "poisson: follows the ring all around, for photos with uneven light.",
+                ),
+                io.Float.Input(
+                    "match",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How much of the difference in light and colour is taken away; 0 moves the pixels as they "
+                    "are.",
+                ),
+                io.Float.Input(
+                    "feather",
+                    default=3.0,
+                    min=0.0,
+                    max=64.0,
+                    step=0.5,
+                    tooltip="Pixels around the mask over which the moved surface fades into the photo.",
+                ),
+                io.Float.Input(
+                    "grain",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How much of the grain that resizing takes is given back from the photo.",
+                ),
+                io.Int.Input("tries", default=64, min=1, max=1000, tooltip="Motions tried before an error says why."),
+                io.Mask.Input(
+                    "part_mask",
+                    optional=True,
+                    tooltip="Where the good part is; yours always wins. Unplugged: found by itself, before a plain "
+                    "background or as a texture that fills the photo.",
+                ),
+                io.Mask.Input(
+                    "reference_part_mask",
+                    optional=True,
+                    tooltip="Where the part is on the defect's photo. Unplugged: found by itself.",
+                ),
+                io.Mask.Input(
+                    "keep_out", optional=True, tooltip="Where no defect may be, on the photo of the good part."
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The photos with the defect."),
+                io.Mask.Output(
+                    display_name="label_mask", tooltip="The moved mask, hard: exactly where the moved defect is."
+                ),
+                io.Mask.Output(
+                    display_name="denoise_mask",
+                    tooltip="The label grown by 6 px and feathered by 8: where a harmonising pass may repaint.",
+                ),
+                io.Image.Output(display_name="overlay", tooltip="The label on the photo, to look at."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        reference: Tensor,
+        reference_mask: Tensor,
+        seed: int,
+        place: str,
+        shift: float,
+        turn: float,
+        min_scale: float,
+        max_scale: float,
+        mirror: bool,
+        jitter: float,
+        keep_light: bool,
+        blend: str,
+        match: float,
+        feather: float,
+        grain: float,
+        tries: int,
+        part_mask: Tensor | None = None,
+        reference_part_mask: Tensor | None = None,
+        keep_out: Tensor | None = None,
+    ) -> io.NodeOutput:
+        motion_settings = MotionSettings(place, shift, turn, min_scale, max_scale, mirror, jitter, keep_light, tries)
+        blend_settings = BlendSettings(blend, match, feather, grain)
+        defects = real_defects(reference, reference_mask, reference_part_mask)
+        batch, height, width = image.shape[:3]
+        barred = None if keep_out is None else as_mask_batch(keep_out, batch, height, width, "keep_out")
+        images, labels = [], []
+        for index in watched(range(batch), batch):
+            photo, defect = to_u8(image[index, ..., :3]), defects[index % len(defects)]
+            part = part_of(photo, part_mask, index, batch)
+            keep = None if barred is None else to_array(barred[index])
+            rng = np.random.default_rng([seed, index])
+            motion = draw_motion(defect, part, rng, motion_settings, keep, usual_places(photo, part))
+            assert defect.photo is not None
+            done = transplant(
+                image[index, ..., :3].cpu().numpy(),
+                part,
+                defect.photo / np.float32(255),
+                defect.part,
+                defect.mask,
+                motion.back,
+                landing_box(motion, defect.mask),
+                motion.scale,
+                blend_settings,
+            )
+            images.append(torch.from_numpy(done.image))
+            labels.append(done.label)
+        out, label = torch.stack(images), to_tensor(labels)
+        denoise = torch.stack([torch.from_numpy(grow_and_feather(mask, 6.0, 8.0)) for mask in labels])
+        shown = overlay(out, label)
+        return io.NodeOutput(out, label, denoise, shown, ui=ui.PreviewImage(shown, cls=cls))
+
+
+class DefectForgeTransplantMask(io.ComfyNode):
+    """Move the mask of a real defect onto another part, to be painted there."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DefectForgeTransplantMask",
+            display_name="Transplant Mask",
+            category="DefectForge/mask",
+            description="Moves the mask of a real defect onto another part in the parts' own frames, turned, resized, "
+            "mirrored and slightly bent: a mask of a real shape for inpainting.",
+            inputs=[
+                io.Image.Input("image", tooltip="Photos of good parts: a mask is moved onto each."),
+                io.Image.Input("reference", tooltip="Photos of real defects; only their parts are looked at."),
+                io.Mask.Input("reference_mask", tooltip="Where the defect is on its photo: its ground truth."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Decides place, turn, size and bending. Photo i of a batch is drawn with (seed, i).",
+                ),
+                io.Combo.Input(
+                    "place",
+                    options=list(PLACES),
+                    default=ANYWHERE,
+                    tooltip="'its own place' keeps the mask where it was on its own part; 'anywhere on the part' gives "
+                    "more variety.",
+                ),
+                io.Float.Input(
+                    "shift",
+                    default=0.1,
+                    min=0.0,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="At 'its own place': how far it strays from there, in radii of the part.",
+                ),
+                io.Float.Input(
+                    "turn",
+                    default=180.0,
+                    min=0.0,
+                    max=180.0,
+                    step=1.0,
+                    tooltip="Most degrees by which it is turned, beside the turn that lays its part on this one.",
+                ),
+                io.Float.Input(
+                    "min_scale",
+                    default=0.8,
+                    min=0.1,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="Least size as a factor of the real one; the parts' sizes are evened out first.",
+                ),
+                io.Float.Input(
+                    "max_scale",
+                    default=1.25,
+                    min=0.1,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="Greatest size as a factor of the real one.",
+                ),
+                io.Boolean.Input("mirror", default=True, tooltip="Whether the mask may be mirrored."),
+                io.Float.Input(
+                    "jitter",
+                    default=0.04,
+                    min=0.0,
+                    max=0.3,
+                    step=0.01,
+                    tooltip="Elastic bending of the mask, as a share of its size.",
+                ),
+                io.Int.Input("tries", default=64, min=1, max=1000, tooltip="Motions tried before an error says why."),
+                io.Float.Input(
+                    "grow",
+                    default=6.0,
+                    min=0.0,
+                    max=256.0,
+                    step=0.5,
+                    tooltip="Pixels by which the denoise mask reaches beyond the label mask.",
+                ),
+                io.Float.Input(
+                    "feather",
+                    default=8.0,
+                    min=0.0,
+                    max=256.0,
+                    step=0.5,
+                    tooltip="Pixels over which the denoise mask fades out after that. Outside, the photo stays exact.",
+                ),
+                io.Mask.Input(
+                    "part_mask",
+                    optional=True,
+                    tooltip="Where the good part is; yours always wins. Unplugged: found by itself.",
+                ),
+                io.Mask.Input(
+                    "reference_part_mask",
+                    optional=True,
+                    tooltip="Where the part is on the defect's photo. Unplugged: found by itself.",
+                ),
+                io.Mask.Input(
+                    "keep_out", optional=True, tooltip="Where no defect may be, on the photo of the good part."
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(display_name="label_mask", tooltip="The moved mask, hard."),
+                io.Mask.Output(
+                    display_name="denoise_mask", tooltip="The label grown and feathered: what is repainted."
+                ),
+                io.Image.Output(display_name="overlay", tooltip="The label mask on the photo, to look at."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        reference: Tensor,
+        reference_mask: Tensor,
+        seed: int,
+        place: str,
+        shift: float,
+        turn: float,
+        min_scale: float,
+        max_scale: float,
+        mirror: bool,
+        jitter: float,
+        tries: int,
+        grow: float,
+        feather: float,
+        part_mask: Tensor | None = None,
+        reference_part_mask: Tensor | None = None,
+        keep_out: Tensor | None = None,
+    ) -> io.NodeOutput:
+        settings = MotionSettings(place, shift, turn, min_scale, max_scale, mirror, jitter, False, tries)
+        defects = real_defects(reference, reference_mask, reference_part_mask)
+        batch, height, width = image.shape[:3]
+        barred = None if keep_out is None else as_mask_batch(keep_out, batch, height, width, "keep_out")
+        labels = []
+        for index in watched(range(batch), batch):
+            photo, defect = to_u8(image[index, ..., :3]), defects[index % len(defects)]
+            part = part_of(photo, part_mask, index, batch)
+            keep = None if barred is None else to_array(barred[index])
+            rng = np.random.default_rng([seed, index])
+            motion = draw_motion(defect, part, rng, settings, keep, usual_places(photo, part))
+            moved = moved_mask(defect.mask, motion.back, part.shape, landing_box(motion, defect.mask))
+            # What its own part held of it, this one holds too; a rim's defect ends at the rim.
+            labels.append(moved & part)
+        label = to_tensor(labels)
+        denoise = torch.stack([torch.from_numpy(grow_and_feather(mask, grow, feather)) for mask in labels])
+        shown = overlay(image[..., :3].cpu(), label)
+        return io.NodeOutput(label, denoise, shown, ui=ui.PreviewImage(shown, cls=cls))
+
+
+def real_defects(reference: Tensor, reference_mask: Tensor, part_mask: Tensor | None) -> list[Defect]:
+    """The defects of a batch of photos with their ground truth."""
+    count, height, width = reference.shape[:3]
+    masks = as_mask_batch(reference_mask, count, height, width, "reference_mask")
+    found = []
+    for number in range(count):
+        photo, mask = to_u8(reference[number, ..., :3]), to_array(masks[number])
+        if not mask.any():
+            raise ValueError(
+                f"reference_mask, photo {number}: the mask is empty, so there is no defect to move. Give a photo of a "
+                "real defect with its ground truth, e.g. Load MVTec Photo with split 'test' and the defect's type."
+            )
+        # The defect may look like the background: openings belong to the part, and so does the defect.
+        part = part_of(photo, part_mask, number, count, "reference_part_mask", largest_opening=1.0)
+        found.append(Defect(mask, part, photo))
+    return found
+
+
+NODES: list[type[io.ComfyNode]] = [DefectForgeTransplantMask, DefectForgeTransplantDefect]
