@@ -1,0 +1,88 @@
+"""Photos and masks as arrays of the one size that the detectors look at."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import request_error
+
+Picture = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+
+def read_photo(path: Path, size: int) -> tuple[Picture, str]:
+    """The photo as uint8 RGB ``[size,size,3]``, upright, and the sha256 of its decoded pixels at full size.
+
+    Raises:
+        RequestError: it does not decode.
+    """
+    with _opened(path) as image:
+        rgb = ImageOps.exif_transpose(image).convert("RGB")
+    return np.asarray(rgb.resize((size, size), Image.Resampling.BOX)), pixels_sha256(rgb)
+
+
+def read_mask(path: Path, size: int) -> Mask:
+    """The mask as bool ``[size,size]``, cut at half of its own range.
+
+    Raises:
+        RequestError: it does not decode.
+    """
+    return small_mask(full_mask(path), size)
+
+
+def full_mask(path: Path) -> Mask:
+    """The mask at its own size, cut at half of its own range: 0/255, 0/1 and 0/65535 masks mean the same."""
+    with _opened(path) as image:
+        levels = np.asarray(ImageOps.exif_transpose(image).convert("RGB") if image.mode == "P" else image)
+    if levels.ndim == 3:
+        levels = levels[..., :3].max(-1)
+    highest = float(levels.max())
+    return np.asarray(levels > highest / 2) if highest else np.zeros(levels.shape, bool)
+
+
+def small_mask(mask: Mask, size: int) -> Mask:
+    """A pixel of the small mask is set where more than half of what it covers is."""
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    return np.asarray(image.resize((size, size), Image.Resampling.BOX)) > 127
+
+
+def pixels_sha256(image: Image.Image) -> str:
+    """The same for a PNG and a BMP of the same picture."""
+    return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
+
+
+def thumbnails(pictures: Sequence[Picture] | Picture, side: int = 48) -> NDArray[np.float32]:
+    """uint8 pictures -> float32 ``[N,side,side,3]`` in 0..255."""
+    small = [Image.fromarray(picture).resize((side, side), Image.Resampling.BOX) for picture in pictures]
+    return np.stack([np.asarray(picture, np.float32) for picture in small])
+
+
+class _opened:
+    """`Image.open` and decoding, with an error that names the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Image.Image:
+        try:
+            self._image = Image.open(self._path)
+            self._image.load()
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise request_error(
+                "benefit.broken_picture",
+                f"a picture cannot be read: {error}",
+                where=str(self._path),
+                expected="a whole picture file",
+                mend="replace the file, or take it out",
+            ) from error
+        return self._image
+
+    def __exit__(self, *_: Any) -> None:
+        self._image.close()
