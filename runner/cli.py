@@ -193,6 +193,33 @@ def export(server: tuple[str, ...], check_only: bool) -> int:
     return guarded(reporter, lambda: export_workflows(server, check_only, reporter))
 
 
+@cli.command("export")
+@click.argument("out", type=FOLDER)
+@click.option(
+    "--to",
+    required=True,
+    type=click.Choice(["anomalib", "coco", "yolo-seg", "voc", "datumaro", "fiftyone", "csv"]),
+    help="What reads it.",
+)
+@click.option("--dest", type=FOLDER, required=True, help="A new or empty folder.")
+@click.option(
+    "--label",
+    type=click.Choice(["recorded", "visible", "requested"]),
+    default="recorded",
+    show_default=True,
+    help="Which mask; recorded: the one that the run wrote.",
+)
+@click.option("--val", type=float, default=0.2, show_default=True, help="Share of the source photos for validation.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Which source photos those are.")
+@click.option("--link", is_flag=True, help="Symbolic links to the run's pictures instead of copies.")
+def export_pairs(out: Path, to: str, dest: Path, label: str, val: float, seed: int, link: bool) -> int:
+    """The pairs of a run in a format that detectors read; no source photo is in both training and validation."""
+    from .commands.export_command import export as write_export
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: write_export(out, to, dest, reporter, label, val, seed, link))
+
+
 @cli.command()
 @click.option("--real", type=FOLDER, metavar="ROOT", help="Real photos in MVTec AD layout: to train on and to test.")
 @click.option("--drawn", is_flag=True, help="Drawn nuts instead of real photos, into OUT/nuts.")

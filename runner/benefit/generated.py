@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 
 from ..errors import request_error
 from ..outputs.hashes import sha256_of
 from ..outputs.manifest import read
+from ..outputs.masks import from_run_lengths, read_mask_file
 from ..outputs.output import MANIFEST
-from .pictures import Mask, Picture, full_mask, read_photo, small_mask
+from .pictures import Mask, Picture, read_photo, small_mask
 from .training_records import TrainingRecords
 
 SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
@@ -120,7 +120,7 @@ def _labels(record: dict[str, Any], out: Path, size: int) -> dict[str, Mask | No
         path = out / record["mask"]["path"]
         if not path.is_file():
             raise _changed(path, "is gone")
-        written = small_mask(full_mask(path), size)
+        written = small_mask(read_mask_file(path), size)
     elif kind != "none":
         raise request_error(
             "benefit.unknown_label",
@@ -133,28 +133,6 @@ def _labels(record: dict[str, Any], out: Path, size: int) -> dict[str, Mask | No
     if requested is None and kind == "requested":
         requested = written
     return {REQUESTED: requested, VISIBLE: written if kind == "visible" else None}
-
-
-def from_run_lengths(code: dict[str, Any]) -> Mask:
-    """COCO's uncompressed run-length code: ``{"size": [h, w], "counts": [zeros, ones, zeros, ...]}``, column by column.
-
-    Raises:
-        RequestError: the runs do not fill the mask.
-    """
-    try:
-        height, width = (int(side) for side in code["size"])
-        counts = np.asarray(code["counts"], np.int64)
-        if counts.ndim != 1 or (counts < 0).any() or counts.sum() != height * width:
-            raise ValueError(f"runs of {int(counts.sum())} pixels")
-    except (KeyError, TypeError, ValueError) as error:
-        raise request_error(
-            "benefit.broken_mask",
-            f"a requested mask in the manifest is no run-length code ({error})",
-            expected='{"size": [h, w], "counts": [...]} whose counts add up to h*w',
-            mend="the manifest was changed; take the run again",
-        ) from error
-    values = np.arange(len(counts)) % 2 == 1
-    return np.repeat(values, counts).reshape(width, height).T
 
 
 def strings(value: Any) -> Iterator[str]:

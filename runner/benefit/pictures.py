@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import request_error
+from ..outputs.masks import read_mask_file
 
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -34,17 +35,7 @@ def read_mask(path: Path, size: int) -> Mask:
     Raises:
         RequestError: it does not decode.
     """
-    return small_mask(full_mask(path), size)
-
-
-def full_mask(path: Path) -> Mask:
-    """The mask at its own size, cut at half of its own range: 0/255, 0/1 and 0/65535 masks mean the same."""
-    with _opened(path) as image:
-        levels = np.asarray(ImageOps.exif_transpose(image).convert("RGB") if image.mode == "P" else image)
-    if levels.ndim == 3:
-        levels = levels[..., :3].max(-1)
-    highest = float(levels.max())
-    return np.asarray(levels > highest / 2) if highest else np.zeros(levels.shape, bool)
+    return small_mask(read_mask_file(path), size)
 
 
 def small_mask(mask: Mask, size: int) -> Mask:
