@@ -1,1 +1,1 @@
-"""Does a detector gain from generated pairs? Data, protocol, detectors, statistics (extra `benefit`; torch in detectors/)."""
+"""Does a detector gain from generated pairs? Protocol, statistics, detectors (torch; extra `benefit`)."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-
 from ..errors import request_error
 from ..outputs.hashes import sha256_of
 from ..outputs.manifest import read

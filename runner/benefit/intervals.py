@@ -1,8 +1,8 @@
 """How sure a figure is: bootstrap over test photos and seeds, and paired differences between rows.
 
 One resample draws defect photos, good photos and seeds, each with replacement, and is the same for all rows: the
-difference of two rows is taken on equal photos and seeds. Sorting every pixel a thousand times would take hours, so each
-photo's scores are counted once in bins; what that changes is below a thousandth (a test holds it), and the figures
+difference of two rows is taken on equal photos and seeds. Sorting every pixel a thousand times would take hours, so
+each photo's scores are counted once in bins; what that changes is about a thousandth (a test holds it), and the figures
 themselves are exact.
 """
 

@@ -156,7 +156,7 @@ def _limit(real: RealSet) -> float:
 
 
 def _by_sight(real: RealSet, generated: GeneratedSet) -> list[Problem]:
-    """Generated pictures are their sources outside the defect: compare them with the test photos, in all eight turns."""
+    """Generated pictures are their sources outside the defect: compared with the test photos in all eight turns."""
     limit = _limit(real)
     test = thumbnails([photo.picture for photo in real.test])
     turned = [np.rot90(side, turn, (1, 2)) for side in (test, test[:, :, ::-1]) for turn in range(4)]

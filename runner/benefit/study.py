@@ -168,4 +168,3 @@ def _figure(short: str, value: dict[str, Any] | None, with_interval: bool) -> st
         return f"{short} not measured"
     low, high = value["interval"]
     return f"{short} {value['mean']:.3f}" + (f" [{low:.3f}, {high:.3f}]" if with_interval else "")
-

@@ -201,7 +201,9 @@ def which_k(text: str | None, n_references: int) -> tuple[tuple[int, ...], list[
     if text is None:
         ks = tuple(k for k in DEFAULT_K if k <= n_references)
         too_many = [str(k) for k in DEFAULT_K if k > n_references]
-        why = f"k = {', '.join(too_many)} left out: {n_references} real defects are set apart for training (--references)"
+        why = (
+            f"k = {', '.join(too_many)} left out: {n_references} real defects are set apart for training (--references)"
+        )
         return ks, [why] if too_many else []
     try:
         ks = tuple(dict.fromkeys(int(part) for part in text.split(",")))

@@ -14,9 +14,7 @@ from ..outputs.output import MANIFEST
 from ..reporter import Reporter
 
 
-def export(
-    out: Path, to: str, dest: Path, reporter: Reporter, label: str, val: float, seed: int, link: bool
-) -> int:
+def export(out: Path, to: str, dest: Path, reporter: Reporter, label: str, val: float, seed: int, link: bool) -> int:
     """Write OUT's pairs into DEST, whole or not at all.
 
     Raises:

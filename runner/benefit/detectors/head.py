@@ -62,9 +62,7 @@ class Head(Detector):
             rows = torch.randint(len(good), (GOOD_A_BATCH,), generator=chance)
             x = [good[rows.numpy()]]
             y = [torch.zeros(GOOD_A_BATCH, 1, grid, grid, device=self.device)]
-            for pool, labels, share in zip(
-                pools, coarse, shares(DEFECTS_A_BATCH, len(pools), step), strict=True
-            ):
+            for pool, labels, share in zip(pools, coarse, shares(DEFECTS_A_BATCH, len(pools), step), strict=True):
                 rows = torch.randint(len(pool), (share,), generator=chance)
                 x.append(pool.prepared[rows.numpy()])
                 y.append(labels[rows.to(self.device)])

@@ -1,4 +1,4 @@
-"""PatchCore (Roth et al., CVPR 2022), plainly: the distance to the nearest patch of good photos. No defect is needed."""
+"""PatchCore (Roth et al., CVPR 2022): the distance to the nearest patch of good photos. No defect is needed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """anomalib's `Folder` and `MVTecAD`: MVTec AD's own layout, one category a folder.
 
-The sound photos of training sources are what a detector trains on; pairs and sound photos of validation sources are what
-it is tested on. The pairs of training sources lie in train/<type>, where a supervised detector finds them and an
+The sound photos of training sources are what a detector trains on; pairs and sound photos of validation sources are
+what it is tested on. The pairs of training sources lie in train/<type>, where a supervised detector finds them and an
 unsupervised one does not look.
 """
 

@@ -14,7 +14,7 @@ COLUMNS = (
 
 
 def write(split: Split, dest: Path) -> list[str]:
-    """DEST/pairs.csv (UTF-8 with BOM, which spreadsheets need), DEST/images, DEST/masks. A score that is null is empty."""
+    """DEST/pairs.csv (with a BOM, which spreadsheets need), DEST/images, DEST/masks. A null score is empty."""
     everything = [(side, pair) for side, pairs in split.sides() for pair in pairs]
     scores = sorted({name for _, pair in everything for name in pair.record.get("scores") or {}})
     with (dest / "pairs.csv").open("w", encoding="utf-8-sig", newline="") as file:

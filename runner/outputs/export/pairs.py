@@ -151,7 +151,9 @@ def split_pairs(pairs: Sequence[Pair], val: float, seed: int = 0, link: bool = F
     """
     if not 0 <= val <= 1:
         raise request_error("export.val", f"--val {val}", expected="a share from 0 to 1", mend="--val 0.2")
-    sources = sorted({p.source_sha256 for p in pairs}, key=lambda sha: hashlib.sha256(f"{seed}|{sha}".encode()).digest())
+    sources = sorted(
+        {p.source_sha256 for p in pairs}, key=lambda sha: hashlib.sha256(f"{seed}|{sha}".encode()).digest()
+    )
     count = math.ceil(val * len(sources) - 1e-9)
     notes = []
     if 0 < val < 1 and count == len(sources):

@@ -14,7 +14,7 @@ MOST_CLASSES = 254
 
 
 def write(split: Split, dest: Path) -> list[str]:
-    """DEST/{JPEGImages,Annotations,SegmentationClass,SegmentationObject,ImageSets/{Main,Segmentation}}, labelmap.txt."""
+    """DEST/{JPEGImages,Annotations,SegmentationClass,SegmentationObject,ImageSets}, DEST/labelmap.txt."""
     palette = colours()
     for kind in ("Main", "Segmentation"):
         (dest / "ImageSets" / kind).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Each detector learns what is easy to learn, gives the same maps for the same seed, and a command's faults are said."""
+"""Each detector learns what is easy to learn, repeats itself for the same seed; a command's faults are said."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from defectforge.runner.benefit.measures import Truth, measure
 from defectforge.runner.errors import RequestError
 
 SIDE = 64
-needs_weights = pytest.mark.skipif(not available(), reason="the backbone's packages are not installed (extra `benefit`)")
+needs_weights = pytest.mark.skipif(
+    not available(), reason="the backbone's packages are not installed (extra `benefit`)"
+)
 
 
 def textures(count: int, seed: int) -> np.ndarray:

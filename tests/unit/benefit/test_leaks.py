@@ -153,9 +153,7 @@ class TestLora:
         assert [note for note in generated.notes if what in note and "NOT checked" in note]
 
 
-def test_a_set_of_other_photos_does_not_belong(
-    check: Check, write_run: WriteRun, tmp_path: Path, nuts: Path
-) -> None:
+def test_a_set_of_other_photos_does_not_belong(check: Check, write_run: WriteRun, tmp_path: Path, nuts: Path) -> None:
     from defectforge.runner.nuts import write_dataset
 
     write_dataset(tmp_path / "other", n_good=3, n_defect=1, size=128, seed=900)
@@ -170,6 +168,8 @@ def test_a_reference_that_the_real_set_has_not(check: Check, write_run: WriteRun
     rng = np.random.default_rng(1)
     photo = own_nuts / "hazelnut/test/hole/888.png"
     Image.fromarray(rng.integers(0, 255, (128, 128, 3), dtype=np.uint8)).save(photo)
-    shutil.copy(own_nuts / "hazelnut/ground_truth/hole/000_mask.png", photo.parents[2] / "ground_truth/hole/888_mask.png")
+    shutil.copy(
+        own_nuts / "hazelnut/ground_truth/hole/000_mask.png", photo.parents[2] / "ground_truth/hole/888_mask.png"
+    )
     out = write_run(data=own_nuts, references=("888",))
     assert [problem.code for problem in problems(check, out)] == ["benefit.foreign_reference"]

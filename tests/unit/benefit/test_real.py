@@ -97,7 +97,7 @@ def test_one_photo_only(own_nuts: Path) -> None:
 
 def test_a_broken_photo_is_named(own_nuts: Path) -> None:
     (own_nuts / "hazelnut/test/hole/004.png").write_bytes(b"no picture")
-    with pytest.raises(RequestError, match="004.png"):
+    with pytest.raises(RequestError, match=r"004\.png"):
         read(own_nuts)
 
 

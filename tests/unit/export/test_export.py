@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,80 +11,16 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import yaml
-from defectforge.runner.commands.export_command import export
-from defectforge.runner.errors import OK, RequestError
+from defectforge.runner.errors import RequestError
 from defectforge.runner.outputs.export import FORMATS
 from defectforge.runner.outputs.masks import box, from_run_lengths, outline, parts, to_run_lengths
-from defectforge.runner.reporter import Reporter
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-WIDTH, HEIGHT = 60, 48
-DRAWS, SOURCES = 10, 5
-
-
-def a_mask(number: int) -> NDArray[np.bool_]:
-    """Two parts, one of them at the picture's edge; the third pair's has a hole."""
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    mask = np.hypot(y - 20, x - 25 - number) < 9
-    mask |= (x < 6) & (y > 30 + number)
-    if number == 2:
-        mask &= ~(np.hypot(y - 20, x - 27) < 4)
-    return mask
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """Ten pairs of five source photos, as 0.1.0 records them."""
-    return write_run(tmp_path)
-
-
-def write_run(folder: Path, type_: Callable[[int], str] = lambda n: "hole", **more: Any) -> Path:
-    out, data, lines = folder / "run", folder / "data", []
-    rng = np.random.default_rng(0)
-    for number in range(DRAWS):
-        source = f"hazelnut/train/good/{number % SOURCES:03d}.png"
-        save(data / source, np.full((HEIGHT, WIDTH, 3), number % SOURCES, np.uint8))
-        image = f"hazelnut/test/{type_(number)}/{number:06d}.png"
-        mask = f"hazelnut/ground_truth/{type_(number)}/{number:06d}_mask.png"
-        save(out / image, rng.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8))
-        save(out / mask, a_mask(number).astype(np.uint8) * 255)
-        line = {
-            "id": hashlib.sha256(bytes([number])).hexdigest(),
-            "number": number,
-            "category": "hazelnut",
-            "type": type_(number),
-            "seed": number,
-            "data": str(data),
-            "workflow": {"name": "inpaint_latent_noise"},
-            "source": {"path": source, "file": source, "sha256": sha256(data / source)},
-            "references": [],
-            "image": {"path": image, "sha256": sha256(out / image), "size": [WIDTH, HEIGHT]},
-            "mask": {"path": mask, "sha256": sha256(out / mask)},
-            "scores": {"presence": number / 10, "grain": None},
-            **{key: value(number) for key, value in more.items()},
-        }
-        lines.append(json.dumps(line) + "\n")
-    (out / "manifest.jsonl").write_text("".join(lines))
-    return out
-
-
-def save(path: Path, array: NDArray[np.uint8]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path)
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def exported(run: Path, to: str, dest: Path, **options: Any) -> Path:
-    settings = {"label": "recorded", "val": 0.4, "seed": 0, "link": False, **options}
-    assert export(run, to, dest, Reporter(), **settings) == OK
-    return dest
+from .conftest import DRAWS, HEIGHT, SOURCES, WIDTH, a_mask, exported, sha256, write_run
 
 
 def pictures(dest: Path) -> dict[Path, str]:
@@ -130,7 +64,9 @@ def by_side(dest: Path, to: str) -> dict[str, list[int]]:
     """Which pairs (by number) are on which side, by each format's own means."""
     number = lambda name: int(Path(name).stem.rpartition("-")[2])  # noqa: E731
     if to == "anomalib":
-        return {side: [number(p.name) for p in (dest / f"hazelnut/{side}/hole").iterdir()] for side in ("train", "test")}
+        return {
+            side: [number(p.name) for p in (dest / f"hazelnut/{side}/hole").iterdir()] for side in ("train", "test")
+        }
     if to == "csv":
         rows = table(dest)
         return {side: [number(r["image"]) for r in rows if r["split"] == side] for side in ("train", "val")}
@@ -245,9 +181,7 @@ class TestLabels:
             requested=lambda n: to_run_lengths(np.roll(a_mask(n), 3, 1)),
         )
 
-    @pytest.mark.parametrize(
-        ("label", "shift", "count"), [("recorded", 0, 9), ("visible", 0, 9), ("requested", 3, 10)]
-    )
+    @pytest.mark.parametrize(("label", "shift", "count"), [("recorded", 0, 9), ("visible", 0, 9), ("requested", 3, 10)])
     def test_the_chosen_one_is_exported(self, label: str, shift: int, count: int, both: Path, tmp_path: Path) -> None:
         dest = exported(both, "csv", tmp_path / "dest", label=label)
         masks = sorted((dest / "masks").iterdir())
@@ -283,7 +217,7 @@ class TestRefusals:
 
     def test_a_picture_that_was_changed(self, run: Path, tmp_path: Path) -> None:
         (run / "hazelnut/test/hole/000003.png").write_bytes(b"other")
-        with pytest.raises(RequestError, match="000003.png"):
+        with pytest.raises(RequestError, match=r"000003\.png"):
             exported(run, "coco", tmp_path / "dest")
 
     @pytest.mark.parametrize("val", [-0.1, 1.5])
