@@ -236,6 +236,7 @@ def export_pairs(out: Path, to: str, dest: Path, label: str, val: float, seed: i
 @click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Training steps of a row.")
 @click.option("--size", type=int, default=256, show_default=True, help="Side of the pictures that detectors see.")
 @click.option("--good", type=click.IntRange(2), default=400, show_default=True, help="Most good photos to train on.")
+@click.option("--pairs", type=click.IntRange(1), default=1000, show_default=True, help="Most pairs of a set.")
 @click.option("--only", multiple=True, metavar="TEXT", help="Only rows whose name (with 'k=1 ') holds TEXT.")
 @click.option(
     "--training-record",

@@ -13,7 +13,7 @@ from ..outputs.hashes import sha256_of
 from ..outputs.manifest import read
 from ..outputs.masks import from_run_lengths, read_mask_file
 from ..outputs.output import MANIFEST
-from .pictures import Mask, Picture, read_photo, small_mask
+from .pictures import Mask, Picture, Read, read_photo, small_mask
 from .training_records import TrainingRecords
 
 SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
@@ -55,12 +55,13 @@ def parse(text: str) -> tuple[str, Path]:
 
 
 def read_generated(
-    name: str, out: Path, category: str, type_: str, size: int, records: TrainingRecords
+    name: str, out: Path, category: str, type_: str, size: int, records: TrainingRecords, most: int = 1000
 ) -> GeneratedSet:
     """Read the pairs of a run.
 
     Args:
         records: reads what the run's LoRAs were trained on.
+        most: of more pairs than that, an even choice is taken, and it is said.
 
     Raises:
         RequestError: no run, of another category or type, or a picture that is not the recorded one any more.
@@ -88,6 +89,9 @@ def read_generated(
     notes = []
     if len(wanted) < len(lines):
         notes.append(f"{len(lines) - len(wanted)} of {len(lines)} pairs are of another category or type: left out")
+    if len(wanted) > most:
+        notes.append(f"{most} of {len(wanted)} pairs are taken, evenly (--pairs)")
+        wanted = [wanted[i * len(wanted) // most] for i in range(most)]
     pairs = [_pair(line, out, size, records) for line in wanted]
     notes += [f"{text}" for text in dict.fromkeys(records.notes)]
     for kind in (REQUESTED, VISIBLE):
@@ -105,13 +109,13 @@ def _pair(record: dict[str, Any], out: Path, size: int, records: TrainingRecords
         raise _changed(path, "is gone")
     if sha256_of(path) != record["image"]["sha256"]:
         raise _changed(path, "is not the recorded one any more")
-    picture, pixels = read_photo(path, size)
+    photo = read_photo(path, size)
     texts = list(strings(record))
-    hashes = {found for text in texts for found in SHA256.findall(text)} | {pixels} | records.hashes_for(record)
-    return Pair(record["image"]["path"], picture, _labels(record, out, size), frozenset(hashes), record)
+    hashes = {found for text in texts for found in SHA256.findall(text)} | {photo.pixels} | records.hashes_for(record)
+    return Pair(record["image"]["path"], photo.picture, _labels(record, out, size, photo), frozenset(hashes), record)
 
 
-def _labels(record: dict[str, Any], out: Path, size: int) -> dict[str, Mask | None]:
+def _labels(record: dict[str, Any], out: Path, size: int, photo: Read) -> dict[str, Mask | None]:
     """By the line's `label`; a line of 0.1.0 has none, and its mask is the requested one."""
     kind = record.get("label", "requested")
     written = None
@@ -119,7 +123,7 @@ def _labels(record: dict[str, Any], out: Path, size: int) -> dict[str, Mask | No
         path = out / record["mask"]["path"]
         if not path.is_file():
             raise _changed(path, "is gone")
-        written = small_mask(read_mask_file(path), size)
+        written = small_mask(read_mask_file(path), size, photo, path)
     elif kind != "none":
         raise request_error(
             "benefit.unknown_label",
@@ -128,7 +132,9 @@ def _labels(record: dict[str, Any], out: Path, size: int) -> dict[str, Mask | No
             expected="visible, requested or none",
             mend="this program is older than the run; update it",
         )
-    requested = small_mask(from_run_lengths(record["requested"]), size) if record.get("requested") else None
+    requested = None
+    if record.get("requested"):
+        requested = small_mask(from_run_lengths(record["requested"]), size, photo, out / MANIFEST)
     if requested is None and kind == "requested":
         requested = written
     return {REQUESTED: requested, VISIBLE: written if kind == "visible" else None}

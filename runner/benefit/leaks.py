@@ -137,13 +137,13 @@ def _by_origin(real: RealSet, generated: GeneratedSet) -> list[Problem]:
         return []
     size = real.test[0].picture.shape[0]
     photos = [read_photo(path, size) for path in opened]
-    by_pixels = {photo.pixels: photo for photo in real.test}
+    by_pixels = {tested.pixels: tested for tested in real.test}
     limit, problems = _limit(real), []
     test = thumbnails([photo.picture for photo in real.test])
-    small = thumbnails([picture for picture, _ in photos])
-    for (path, pair), (_, pixels), thumbnail in zip(opened.items(), photos, small, strict=True):
+    small = thumbnails([photo.picture for photo in photos])
+    for (path, pair), photo, thumbnail in zip(opened.items(), photos, small, strict=True):
         distance = _distances(thumbnail, test)
-        twin = by_pixels.get(pixels) or (real.test[int(distance.argmin())] if distance.min() <= limit else None)
+        twin = by_pixels.get(photo.pixels) or (real.test[int(distance.argmin())] if distance.min() <= limit else None)
         if twin is not None:
             problems.append(_leak(twin, generated, [pair], f"{path} is the same picture"))
     return problems
@@ -158,14 +158,23 @@ def _limit(real: RealSet) -> float:
 def _by_sight(real: RealSet, generated: GeneratedSet) -> list[Problem]:
     """Generated pictures are their sources outside the defect: compared with the test photos in all eight turns."""
     limit = _limit(real)
-    test = thumbnails([photo.picture for photo in real.test])
-    turned = [np.rot90(side, turn, (1, 2)) for side in (test, test[:, :, ::-1]) for turn in range(4)]
+    coarse, fine = (_all_turns(thumbnails([photo.picture for photo in real.test], side)) for side in (12, 48))
     near: dict[int, list[Pair]] = {}
-    for pair, picture in zip(generated.pairs, thumbnails([p.picture for p in generated.pairs]), strict=True):
-        distance = np.min([_distances(picture, photos) for photos in turned], 0)
+    for pair in generated.pairs:
+        # Most pictures are nowhere near any photo, which a few pixels show.
+        candidates = np.flatnonzero(_distances(thumbnails([pair.picture], 12)[0], coarse) <= 2 * limit + 2)
+        if not len(candidates):
+            continue
+        distance = _distances(thumbnails([pair.picture])[0], fine[candidates])
         if distance.min() <= limit:
-            near.setdefault(int(distance.argmin()), []).append(pair)
+            near.setdefault(int(candidates[distance.argmin()]) % len(real.test), []).append(pair)
     return [_leak(real.test[i], generated, pairs, "the same picture, to the eye") for i, pairs in near.items()]
+
+
+def _all_turns(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``[N,...]`` -> ``[8 N,...]``: turned by quarters, mirrored and not; the photo's number is the row modulo N."""
+    sides = (pictures, pictures[:, :, ::-1])
+    return np.concatenate([np.rot90(side, turn, (1, 2)) for side in sides for turn in range(4)])
 
 
 def _distances(one: NDArray[np.float32], many: NDArray[np.float32]) -> NDArray[np.float32]:

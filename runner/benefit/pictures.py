@@ -5,41 +5,54 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import request_error
-from ..outputs.masks import read_mask_file
 
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 
-def read_photo(path: Path, size: int) -> tuple[Picture, str]:
-    """The photo as uint8 RGB ``[size,size,3]``, upright, and the sha256 of its decoded pixels at full size.
+class Read(NamedTuple):
+    """A photo upright: uint8 RGB ``[size,size,3]``, the sha256 of its decoded pixels, its own width and height."""
+
+    picture: Picture
+    pixels: str
+    size: tuple[int, int]
+
+
+def read_photo(path: Path, size: int) -> Read:
+    """A photo brought to a square of `size`.
 
     Raises:
         RequestError: it does not decode.
     """
     with _opened(path) as image:
         rgb = ImageOps.exif_transpose(image).convert("RGB")
-    return np.asarray(rgb.resize((size, size), Image.Resampling.BOX)), pixels_sha256(rgb)
+    return Read(np.asarray(rgb.resize((size, size), Image.Resampling.BOX)), pixels_sha256(rgb), rgb.size)
 
 
-def read_mask(path: Path, size: int) -> Mask:
-    """The mask as bool ``[size,size]``, cut at half of its own range.
+def small_mask(mask: Mask, size: int, of: Read, where: Path) -> Mask:
+    """bool ``[size,size]``: a pixel is set where more than half of what it covers is.
+
+    Args:
+        of: the mask's photo; `where` names the mask in the error.
 
     Raises:
-        RequestError: it does not decode.
+        RequestError: photo and mask differ in size.
     """
-    return small_mask(read_mask_file(path), size)
-
-
-def small_mask(mask: Mask, size: int) -> Mask:
-    """A pixel of the small mask is set where more than half of what it covers is."""
+    if mask.shape != of.size[::-1]:
+        raise request_error(
+            "benefit.mask_size",
+            f"a mask is {mask.shape[1]}x{mask.shape[0]}, its photo {of.size[0]}x{of.size[1]}",
+            where=str(where),
+            expected="a mask of the same size as its photo",
+            mend="replace the mask",
+        )
     image = Image.fromarray(mask.astype(np.uint8) * 255)
     return np.asarray(image.resize((size, size), Image.Resampling.BOX)) > 127
 

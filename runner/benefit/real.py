@@ -10,8 +10,9 @@ import numpy as np
 
 from ..errors import did_you_mean, request_error
 from ..outputs.hashes import sha256_of
+from ..outputs.masks import read_mask_file
 from ..plans.dataset import GOOD, Category, Photo
-from .pictures import Mask, Picture, read_mask, read_photo
+from .pictures import Mask, Picture, read_photo, small_mask
 
 Names = Sequence[str]
 
@@ -57,10 +58,6 @@ class RealSet:
     @property
     def test_good(self) -> list[RealPhoto]:
         return [photo for photo in self.test if not photo.is_defect]
-
-    @property
-    def has_masks(self) -> bool:
-        return any(photo.truth is not None for photo in self.test_defects)
 
 
 def read_real(
@@ -196,17 +193,19 @@ def _split(
 
 
 def _read(photo: Photo, size: int) -> RealPhoto:
-    picture, pixels = read_photo(photo.path, size)
+    read = read_photo(photo.path, size)
     is_defect = photo.type != GOOD
-    truth = read_mask(photo.mask, size) if photo.mask else None if is_defect else np.zeros((size, size), bool)
+    truth = None if is_defect else np.zeros((size, size), bool)
+    if photo.mask:
+        truth = small_mask(read_mask_file(photo.mask), size, read, photo.mask)
     return RealPhoto(
         photo.relative,
         photo.path,
         is_defect,
-        picture,
+        read.picture,
         truth,
         sha256_of(photo.path),
-        pixels,
+        read.pixels,
         sha256_of(photo.mask) if photo.mask else None,
         photo.mask,
     )

@@ -98,7 +98,7 @@ def _all_maps(
         part = [row for row in rows if (row.detector == "patchcore") == these]
         if chosen is None or not part:
             continue
-        with tempfile.TemporaryDirectory(prefix="defectforge-benefit-") as folder:
+        with tempfile.TemporaryDirectory(prefix="defectforge-benefit-", ignore_cleanup_errors=True) as folder:
             say(f"{chosen.name}: preparing pictures for {len(part)} row{'s' * (len(part) != 1)}")
             fill(Store(Path(folder)), chosen, real, sets, part)
             tasks = [(row, seed) for row in part for seed in range(settings.seeds)]

@@ -47,6 +47,7 @@ class BenefitRequest:
     steps: int
     size: int
     good: int
+    pairs: int
     only: tuple[str, ...]
     training_record: tuple[Path, ...]
     foreign: bool
@@ -92,7 +93,7 @@ def benefit(request: BenefitRequest, reporter: Reporter) -> int:
     check_names([name for name, _ in named])
     records = [TrainingRecords(lambda f, n: local_path(f, n, None), request.training_record) for _ in named]
     sets = [
-        read_generated(name, out, real.category, real.type, request.size, record)
+        read_generated(name, out, real.category, real.type, request.size, record, request.pairs)
         for (name, out), record in zip(named, records, strict=True)
     ]
     for generated in sets:
@@ -309,18 +310,19 @@ def make(request: BenefitRequest, real: RealSet, reporter: Reporter) -> list[tup
 
 
 def seen_photos(folder: Path, real: RealSet) -> Path:
-    """A dataset of the good photos and the references only, as links (copies where links cannot be made)."""
+    """A dataset of the good photos and the references only, as links (copies where links cannot be made).
+
+    Made anew each time: a photo that was a reference once may be tested now.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
     for photo in [*real.good, *real.references]:
-        _link(photo.path, folder / photo.name)
-        if photo.mask_path is not None:
-            name = f"{photo.path.stem}_mask{photo.mask_path.suffix}"
-            _link(photo.mask_path, folder / real.category / "ground_truth" / real.type / name)
+        for path in (photo.path, photo.mask_path):
+            if path is not None:
+                _link(path, folder / path.relative_to(real.root))
     return folder
 
 
 def _link(source: Path, target: Path) -> None:
-    if target.exists():
-        return
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.symlink(source.resolve(), target)

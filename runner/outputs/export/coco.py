@@ -14,7 +14,8 @@ def write(split: Split, dest: Path) -> list[str]:
     """DEST/<side>/<name>.png and DEST/annotations/instances_<side>.json."""
     (dest / "annotations").mkdir(parents=True)
     for side, pairs in split.sides():
-        images, annotations = [], []
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         for number, pair in enumerate(pairs, 1):
             file = f"{pair.name}{pair.image.suffix}"
             split.place(pair.image, dest / side / file)

@@ -59,60 +59,67 @@ WriteRun = Callable[..., Path]
 
 @pytest.fixture
 def write_run(tmp_path: Path, nuts: Path) -> WriteRun:
-    """Writes the output of a run: dark discs on good nuts, one a good photo."""
+    """Writes the output of a run below this test's folder; see `write_run_into`."""
 
-    def write(
-        name: str = "run",
-        data: Path = nuts,
-        source: str = "train/good",
-        label: str | None = None,
-        references: tuple[str, ...] = (),
-        **more: Any,
-    ) -> Path:
-        """Args:
-        label: None writes lines as 0.1.0 did; "visible" a visible mask and a wider requested one.
-        references: stems of defect photos; each pair gets the next one.
-        """
-        out, lines = tmp_path / name, []
-        for number, photo in enumerate(sorted((data / "hazelnut" / source).iterdir())):
-            picture = np.array(Image.open(photo).convert("RGB"))
-            side = picture.shape[0]
-            y, x = np.mgrid[:side, :side]
-            distance = np.hypot(y - side / 2, x - side / 2 - number)
-            visible, requested = distance < side / 14, distance < side / 9
-            picture[visible] = 12
-            mask = visible if label == "visible" else requested
-            paths = {
-                "image": f"hazelnut/test/hole/{number:06d}.png",
-                "mask": f"hazelnut/ground_truth/hole/{number:06d}_mask.png",
-            }
-            for path, array in ((paths["image"], picture), (paths["mask"], mask.astype(np.uint8) * 255)):
-                (out / path).parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(array).save(out / path)
-            address = f"hazelnut/{source}/{photo.name}"
-            line: dict[str, Any] = {
-                "id": hashlib.sha256(f"{name}{number}".encode()).hexdigest(),
-                "number": number,
-                "category": "hazelnut",
-                "type": "hole",
-                "seed": number,
-                "data": str(data),
-                "workflow": {"name": "inpaint_latent_noise"},
-                "source": {"path": address, "file": address, "sha256": sha256(photo)},
-                "references": [_reference(data, references[number % len(references)])] if references else [],
-                "image": {"path": paths["image"], "sha256": sha256(out / paths["image"])},
-                "mask": {"path": paths["mask"], "sha256": sha256(out / paths["mask"])},
-                "models": [],
-                "scores": {"presence": 0.5, "grain": None},
-                **more,
-            }
-            if label is not None:
-                line |= {"label": label, "requested": run_lengths(requested)}
-            lines.append(json.dumps(line))
-        (out / "manifest.jsonl").write_text("\n".join(lines) + "\n")
-        return out
+    def write(name: str = "run", data: Path = nuts, **more: Any) -> Path:
+        return write_run_into(tmp_path, data, name, **more)
 
     return write
+
+
+def write_run_into(
+    folder: Path,
+    data: Path,
+    name: str = "run",
+    source: str = "train/good",
+    label: str | None = None,
+    references: tuple[str, ...] = (),
+    **more: Any,
+) -> Path:
+    """The output of a run: dark discs on good nuts, one a good photo.
+
+    Args:
+        label: None writes lines as 0.1.0 did; "visible" a visible mask and a wider requested one.
+    references: stems of defect photos; each pair gets the next one.
+    """
+    out, lines = folder / name, []
+    for number, photo in enumerate(sorted((data / "hazelnut" / source).iterdir())):
+        picture = np.array(Image.open(photo).convert("RGB"))
+        side = picture.shape[0]
+        y, x = np.mgrid[:side, :side]
+        distance = np.hypot(y - side / 2, x - side / 2 - number)
+        visible, requested = distance < side / 14, distance < side / 9
+        picture[visible] = 12
+        mask = visible if label == "visible" else requested
+        paths = {
+            "image": f"hazelnut/test/hole/{number:06d}.png",
+            "mask": f"hazelnut/ground_truth/hole/{number:06d}_mask.png",
+        }
+        for path, array in ((paths["image"], picture), (paths["mask"], mask.astype(np.uint8) * 255)):
+            (out / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(out / path)
+        address = f"hazelnut/{source}/{photo.name}"
+        line: dict[str, Any] = {
+            "id": hashlib.sha256(f"{name}{number}".encode()).hexdigest(),
+            "number": number,
+            "category": "hazelnut",
+            "type": "hole",
+            "seed": number,
+            "data": str(data),
+            "workflow": {"name": "inpaint_latent_noise"},
+            "source": {"path": address, "file": address, "sha256": sha256(photo)},
+            "references": [_reference(data, references[number % len(references)])] if references else [],
+            "image": {"path": paths["image"], "sha256": sha256(out / paths["image"])},
+            "mask": {"path": paths["mask"], "sha256": sha256(out / paths["mask"])},
+            "models": [],
+            "scores": {"presence": 0.5, "grain": None},
+            **more,
+        }
+        if label is not None:
+            line |= {"label": label, "requested": run_lengths(requested)}
+        lines.append(json.dumps(line))
+    (out / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+    return out
 
 
 def _reference(data: Path, stem: str) -> dict[str, Any]:

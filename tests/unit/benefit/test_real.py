@@ -40,13 +40,21 @@ def test_category_and_type_are_found_where_there_is_one(nuts: Path) -> None:
     assert (read(nuts).category, read(nuts).type) == ("hazelnut", "hole")
 
 
-def test_a_mask_of_ones_reads_like_one_of_255(own_nuts: Path) -> None:
+def test_a_mask_of_ones_reads_like_one_of_255(nuts: Path, own_nuts: Path) -> None:
     path = own_nuts / "hazelnut/ground_truth/hole/003_mask.png"
     Image.fromarray((np.asarray(Image.open(path)) > 127).astype(np.uint8)).save(path)
-    usual, own = read(own_nuts.parent / "nuts"), read(own_nuts)
-    truth = next(photo.truth for photo in own.test if photo.path.stem == "003")
-    assert truth is not None and truth.any()
-    assert usual.has_masks
+    of_255, of_ones = (
+        next(photo.truth for photo in read(root).test if photo.path.stem == "003") for root in (nuts, own_nuts)
+    )
+    assert of_255 is not None and of_255.any()
+    assert of_ones is not None and (of_ones == of_255).all()
+
+
+def test_a_mask_of_another_size_is_refused(own_nuts: Path) -> None:
+    path = own_nuts / "hazelnut/ground_truth/hole/003_mask.png"
+    Image.open(path).resize((100, 128)).save(path)
+    with pytest.raises(RequestError, match="a mask is 100x128, its photo 128x128"):
+        read(own_nuts)
 
 
 def test_more_good_photos_than_wanted_are_taken_evenly_and_it_is_said(nuts: Path) -> None:

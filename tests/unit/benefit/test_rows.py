@@ -98,6 +98,13 @@ def test_two_sets_have_a_row_together(real: RealSet, write_run: WriteRun) -> Non
     assert [source.label for source in together.sources[1:]] == [VISIBLE, REQUESTED]
 
 
+def test_of_many_pairs_an_even_choice_is_taken_and_it_is_said(write_run: WriteRun) -> None:
+    records = TrainingRecords(lambda folder, file: None)
+    few = read_generated("mine", write_run(), "hazelnut", "hole", SIZE, records, most=3)
+    assert [pair.record["number"] for pair in few.pairs] == [0, 2, 4]
+    assert any("3 of 6 pairs are taken, evenly" in note for note in few.notes)
+
+
 class TestLabels:
     def test_a_line_of_0_1_0_has_the_requested_one_only(self, write_run: WriteRun) -> None:
         old = read(write_run())
