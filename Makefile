@@ -4,17 +4,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint fuzz clean
+.PHONY: demo benefit test lint fuzz clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[runner,embedded,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[runner,embedded,benefit,export,dev]'
 	mkdir -p $(VENV)/src && ln -sfn "$(CURDIR)" $(VENV)/src/defectforge
 	touch $@
 
 demo: $(STAMP)
 	$(BIN)/defectforge demo --out demo-out
+
+# Does a detector gain? On drawn nuts; `make benefit DATA=DIR` on real photos in MVTec AD layout. DATA's category and
+# type: BENEFIT_ARGS="--category bottle --type contamination".
+PAIRS ?= $(if $(DATA),100,48)
+benefit: $(STAMP)
+	$(BIN)/defectforge benefit $(if $(DATA),--real "$(DATA)",--drawn --steps 250) --make $(PAIRS) \
+		--out $(if $(DATA),benefit-out/real,benefit-out/drawn) $(BENEFIT_ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -29,4 +36,4 @@ fuzz: $(STAMP)
 	DEFECTFORGE_FUZZ=10000 $(BIN)/python -m pytest tests/server/runner/test_runner_fuzz.py tests/server/runner/test_runner_interrupts.py
 
 clean:
-	rm -rf $(VENV) demo-out build *.egg-info
+	rm -rf $(VENV) demo-out benefit-out build *.egg-info

@@ -8,14 +8,14 @@ from comfy_api.latest import io, ui
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .algorithms.masks import as_mask_batch, binarise, grow_and_feather, to_array, to_tensor
+from .algorithms.masks import as_mask_batch, grow_and_feather, to_array, to_tensor
 from .algorithms.overlay import overlay
-from .algorithms.pixels import from_pil, to_u8
+from .algorithms.pixels import to_u8
 from .algorithms.placement.defects import AS_TYPE, ORIENTATIONS, TYPES, type_named
 from .algorithms.placement.defects.place import REAL_SHAPES, PlaceSettings, place_defects
 from .algorithms.placement.foreground import find_part
 from .algorithms.placement.prior import MaskPrior, fit_prior
-from .dataset_files import find_photo, open_picture
+from .dataset_files import find_photo
 from .host import watched
 from .part_inputs import part_of
 
@@ -259,16 +259,12 @@ def _from_folder(
     count = find_photo(root, category, "test", type, 0).count
     for number in watched(range(min(count, most)), min(count, most)):
         photo = find_photo(root, category, "test", type, number)
-        if photo.mask is None:
+        picture = photo.photo.read()
+        mask = photo.photo.read_mask(picture)
+        if mask is None:
             continue
-        image = to_u8(from_pil(open_picture(photo.path)))
-        mask = to_array(binarise(from_pil(open_picture(photo.mask).convert("L"))[..., 0], 1 / 255))
-        if mask.shape != image.shape[:2]:
-            raise ValueError(
-                f"{photo.mask} is {mask.shape[1]}x{mask.shape[0]} px but its photo {photo.path} is "
-                f"{image.shape[1]}x{image.shape[0]} px. A mask has its photo's size: make this one again."
-            )
-        masks.append(mask)
+        image = picture.pixels
+        masks.append(mask.area)
         try:
             parts.append(find_part(image))
         except ValueError as error:

@@ -234,6 +234,72 @@ def export(server: tuple[str, ...], header_file: Path | None, check_only: bool) 
     return guarded(reporter, lambda: export_workflows(server, check_only, reporter, header_file))
 
 
+@cli.command("export")
+@click.argument("out", type=FOLDER)
+@click.option(
+    "--to",
+    required=True,
+    type=click.Choice(["anomalib", "coco", "yolo-seg", "voc", "datumaro", "fiftyone", "csv"]),
+    help="What reads it.",
+)
+@click.option("--dest", type=FOLDER, required=True, help="A new or empty folder.")
+@click.option(
+    "--label",
+    type=click.Choice(["recorded", "visible", "requested"]),
+    default="recorded",
+    show_default=True,
+    help="Which mask; recorded: the one that the run wrote.",
+)
+@click.option("--val", type=float, default=0.2, show_default=True, help="Share of the source photos for validation.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Which source photos those are.")
+@click.option("--link", is_flag=True, help="Symbolic links to the run's pictures instead of copies.")
+def export_pairs(out: Path, to: str, dest: Path, label: str, val: float, seed: int, link: bool) -> int:
+    """The pairs of a run in a format that detectors read; no source photo is in both training and validation."""
+    from .commands.export_command import export as write_export
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: write_export(out, to, dest, reporter, label, val, seed, link))
+
+
+@cli.command()
+@click.option("--real", type=FOLDER, metavar="ROOT", help="Real photos in MVTec AD layout: to train on and to test.")
+@click.option("--drawn", is_flag=True, help="Drawn nuts instead of real photos, into OUT/nuts.")
+@click.option("--category", help="Category of the dataset; may be left out where there is one.")
+@click.option("--type", "type_", help="Defect type to test; may be left out where one has masks.")
+@click.option("--generated", multiple=True, metavar="NAME=OUT", help="Output of a run; repeatable, each its own rows.")
+@click.option("--make", type=click.IntRange(1), metavar="N", help="Paint N pairs first, from what training may see.")
+@click.option("--model", help="Checkpoint for --make; by default the miniature.")
+@click.option("--k", help="Numbers of real defects that training sees.  [default: those of 0,1,3,6 that can be]")
+@click.option("--seeds", type=click.IntRange(1, 50), default=3, show_default=True, help="Trainings of each row.")
+@click.option("--references", metavar="N|NAMES", help="Real defects that training may see.  [default: a third]")
+@click.option("--detector", type=click.Choice(["backbone", "unet"]), default="backbone", show_default=True)
+@click.option("--detector-command", metavar="TEMPLATE", help="A detector of your own: {train} {test} {maps} {seed}.")
+@click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Training steps of a row.")
+@click.option("--size", type=int, default=256, show_default=True, help="Side of the pictures that detectors see.")
+@click.option("--good", type=click.IntRange(2), default=400, show_default=True, help="Most good photos to train on.")
+@click.option("--pairs", type=click.IntRange(1), default=1000, show_default=True, help="Most pairs of a set.")
+@click.option("--only", multiple=True, metavar="TEXT", help="Only rows whose name (with 'k=1 ') holds TEXT.")
+@click.option(
+    "--training-record",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What a model was trained on: its safetensors file, or a list of photos or sha256.",
+)
+@click.option("--foreign", is_flag=True, help="Allow pairs made from photos that are not in the real set.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 ...")
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one a core]")
+@click.option("--resamples", type=click.IntRange(100), default=1000, show_default=True, help="Bootstrap samples.")
+@click.option("--out", type=FOLDER, default=Path("benefit-out"), show_default=True, help="Page, JSON, made pairs.")
+@click.option("--single-file", is_flag=True, help="Pictures inside the page.")
+def benefit(type_: str | None, **options: Any) -> int:
+    """Does a detector gain from generated pairs? Trained with and without them, tested on photos nothing has seen."""
+    from .commands.benefit_command import BenefitRequest
+    from .commands.benefit_command import benefit as measure
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: measure(BenefitRequest(type=type_, **options), reporter))
+
+
 def guarded(reporter: Any, work: Callable[[], int]) -> int:
     """Run, and turn whatever goes wrong into one message and its exit code."""
     from . import interrupts

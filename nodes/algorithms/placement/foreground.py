@@ -117,6 +117,8 @@ def find_part(image: NDArray[np.uint8], largest_opening: float = 1.0) -> NDArray
 
 def fills_picture(image: NDArray[np.uint8]) -> bool:
     """Whether one texture fills the photo: its border looks like its middle, block by block."""
+    from skimage import color
+
     lab = color.rgb2lab(_shrink(image))
     rows, columns = (size // _BLOCKS for size in lab.shape[:2])
     if min(rows, columns) < 4:

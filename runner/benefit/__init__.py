@@ -1,0 +1,1 @@
+"""Does a detector gain from generated pairs? Protocol, statistics, detectors (torch; extra `benefit`)."""
