@@ -128,11 +128,11 @@ class DefectForgeBlendDefect(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "sensitivity",
-                    default=10.0,
+                    default=8.0,
                     min=2.0,
                     max=60.0,
                     step=0.5,
-                    tooltip="Colour distance (CIE76) from which on a change is visible: 10 is noticed at a glance. "
+                    tooltip="Colour distance (CIE76) from which on a change is visible: 8 is noticed at a second look. "
                     "Twice as much must be reached somewhere. Lower it for faint stains, raise it when the surface "
                     "around the defect gets into the label.",
                 ),

@@ -62,6 +62,13 @@ def graph_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--seed", type=click.IntRange(0, 2**63), help="Seed of the first draw; the next ones count up.")
 @click.option("--vary", multiple=True, metavar="'Title.input=a,b'", help="Do every draw with each of these values.")
 @click.option("--plan", type=click.Path(dir_okay=False, path_type=Path), help="The same options from a YAML file.")
+@click.option("--draws", type=click.IntRange(1, 64), help="Draws for each photo, of which the best are kept.")
+@click.option("--keep", type=click.IntRange(1, 64), help="How many of them are kept at most; 1 by default.")
+@click.option(
+    "--until", type=click.IntRange(1, 10**6), help="Go on until so many good pairs are there; --count limits."
+)
+@click.option("--thresholds", type=click.Path(dir_okay=False, path_type=Path), help="What a draw must reach: a file.")
+@click.option("--label", type=click.Choice(["visible", "requested"]), help="What the mask holds; visible by default.")
 @click.option("--out", type=FOLDER, help="Output folder; the same command continues an interrupted run.")
 @click.option("--shard", metavar="i/N", help="Only the i-th of N parts of the jobs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")

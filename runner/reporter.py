@@ -42,6 +42,8 @@ class Reporter:
             )
         elif name == "failed" and job is not None:
             self.line(f"failed: job {job.index} ({job.source.photo.relative}, seed {job.seed}): {data['text']}")
+        elif name == "redraw" and job is not None:
+            self.line(f"drawing job {job.index} again ({job.source.photo.relative}, seed {job.seed}): {data['reason']}")
         elif name in ("warning", "note"):
             self.line(data["text"] if name == "note" else f"warning: {data['text']}")
 

@@ -27,7 +27,7 @@ def write_sheet(records: Sequence[dict[str, Any]], data: Path, results: Path, ta
     for n, record in enumerate(records):
         photo = _cell(data / record["source"]["file"])
         result = _cell(results / record["image"]["path"])
-        mask = _cell(results / record["mask"]["path"]).convert("L")
+        mask = _cell(results / record["mask"]["path"]).convert("L") if record["mask"] else Image.new("L", photo.size)
         left, top = (n % columns) * step + GAP, (n // columns) * (CELL + GAP) + GAP
         for position, cell in enumerate((photo, overlay(photo, mask), result)):
             sheet.paste(cell, (left + position * (CELL + GAP), top))

@@ -18,6 +18,7 @@ from ..graphs.roles import find_roles
 from ..graphs.schema import find_problems
 from ..plans.plan import Plan, Selection, make_plan
 from ..servers.client import Client, ServerInfo
+from .choice import choice_settings, planned
 from .request import LIMITS, Request, shard_of
 
 Say = Callable[[str], None]
@@ -77,7 +78,7 @@ def selection_of(request: Request) -> Selection:
         category=request.category,
         type=request.type,
         new_type=request.new_type,
-        count=request.count,
+        count=planned(request),
         seed=request.seed or 0,
         shard=shard_of(request.shard),
         layout=request.layout,
@@ -116,7 +117,7 @@ def checked_graph(
     problems: list[Problem] = []
     sets: list[Setting] = []
     try:
-        sets = parse_sets(request.set, graph, object_info)
+        sets = [*choice_settings(request, graph), *parse_sets(request.set, graph, object_info)]
         apply(graph, sets)
     except DefectForgeError as error:
         problems += error.problems

@@ -10,7 +10,13 @@ from ..errors import Problem, RequestError, did_you_mean, quoted, request_error
 from ..servers.address import shown
 from .plan_file import read_plan
 
-LIMITS = {"count": (1, 1_000_000), "seed": (0, 2**63)}
+LIMITS = {
+    "count": (1, 1_000_000),
+    "seed": (0, 2**63),
+    "draws": (1, 64),
+    "keep": (1, 64),
+    "until": (1, 1_000_000),
+}
 SCALARS = (str, int, float, bool)
 
 
@@ -35,6 +41,11 @@ class Request:
     header_file: Path | None = None
     layout: str | None = None
     max_pixels: int | None = None
+    draws: int | None = None
+    keep: int | None = None
+    until: int | None = None
+    thresholds: Path | None = None
+    label: str | None = None
 
     def content(self) -> dict[str, Any]:
         """For the journal: without what logs in to a server."""
@@ -98,10 +109,11 @@ def _from_yaml(key: str, value: Any, path: Path) -> Any:
     if key == "server":
         servers = value if isinstance(value, list) else [value]
         return tuple(_typed(key, server, str, path) for server in servers)
-    if key in ("data", "out", "models", "header_file"):
+    if key in ("data", "out", "models", "header_file", "thresholds"):
         # Relative to the plan, so that plan and data can move together.
         return path.parent / _typed(key, value, str, path)
     wanted: dict[str, type] = {"count": int, "seed": int, "new_type": bool, "max_pixels": int}
+    wanted |= {"draws": int, "keep": int, "until": int}
     return _typed(key, value, wanted.get(key, str), path)
 
 

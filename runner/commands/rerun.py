@@ -62,7 +62,9 @@ def rerun(
     with _a_record_is_whole(path):
         root = data or Path(records[0]["data"])
         check_place(out, root)
-        jobs = tuple(_job(record, roles, root) for record in records)
+        # The pairs of one job are made together.
+        firsts = {record["id"].partition("-")[0]: record for record in reversed(records)}
+        jobs = tuple(_job(record, roles, root) for record in reversed(firsts.values()))
         name, sha256 = records[0]["workflow"]["name"], records[0]["workflow"]["sha256"]
     with fleet(server, models, reporter, header_file) as ships:
         for site in ships.sites:
@@ -116,7 +118,11 @@ def _job(record: dict[str, Any], roles: Roles, root: Path) -> Job:
         Input(loader.node_id, _same_photo(root, entry)) for loader, entry in zip(loaders, files, strict=True)
     )
     assignments = tuple((node_id, name, value) for node_id, name, value in record["assignments"])
-    return Job(record["id"], record["number"], record["category"], record["type"], record["seed"], inputs, assignments)
+    # The journal numbers jobs by the first of their pairs.
+    index = (record["number"] - record.get("pair", 0)) // roles.keep
+    return Job(
+        record["id"].partition("-")[0], index, record["category"], record["type"], record["seed"], inputs, assignments
+    )
 
 
 def _same_photo(root: Path, entry: dict[str, Any]) -> Checked:
@@ -156,7 +162,7 @@ def _compare(old: Path, graph: Graph, records: Sequence[dict[str, Any]], out: Pa
     for record in records:
         then, now = record["server"], again[record["id"]]["server"]
         why = differences.reasons(graph, then, now)
-        for role in ("image", "mask"):
+        for role in ("image", "mask") if record["mask"] else ("image",):
             first, second = old / record[role]["path"], out / again[record["id"]][role]["path"]
             if not first.exists():
                 reporter.line(f"{first} is gone; nothing to compare with")

@@ -32,6 +32,7 @@ from ..servers.collect import Collector
 from ..servers.local import LocalServer
 from ..servers.worker import Timing, Worker
 from ..version import version
+from .choice import check_keep, pairs_in
 from .prepare import Prepared, Site, load_workflow, prepare, selection_of
 from .request import Request
 
@@ -129,12 +130,14 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
     out.mkdir(parents=True, exist_ok=True)
     journal = Journal(out / JOURNAL)
     try:
-        journal.start_run(request.content(), version())
-        committer = Committer(out, journal, Manifest(out / MANIFEST))
+        keep = prepared.plan.roles.keep
+        check_keep(journal, keep, out)
+        journal.start_run(request.content() | {"pairs_a_job": keep}, version())
+        committer = Committer(out, journal, Manifest(out / MANIFEST), keep)
         adopted = committer.recover()
         if adopted:
             reporter.event("note", {"text": f"{adopted} finished pairs of an interrupted run were taken over"})
-        journal.add(prepared.plan.jobs)
+        journal.add(prepared.plan.jobs, keep)
         graph_name = keep_graph(out, prepared.plan)
         states = {job.id: journal.row(job.id) for job in prepared.plan.jobs}
         todo = [job for job in prepared.plan.jobs if states[job.id]["state"] != DONE]
@@ -142,7 +145,10 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
             if states[job.id]["state"] == FAILED:
                 journal.renew(job.id)
         reporter.begin(len(states), len(states) - len(todo), str(out))
-        source = JobSource(todo)
+        done = sum(pairs_in(states[job.id]) for job in prepared.plan.jobs)
+        wanted = None if request.until is None else request.until - done
+        todo = [job.redrawn(journal.rounds(job.id)) for job in todo] if wanted is None or wanted > 0 else []
+        source = JobSource(todo, wanted)
         events: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
         workers = []
         for site in ships.sites:
@@ -169,7 +175,7 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
             adopt_submitted(worker, source, todo, states)
             workers.append(worker)
         interrupted = follow(workers, events, reporter)
-        return sum_up(prepared.plan, journal, workers, reporter, out, interrupted)
+        return sum_up(prepared.plan, journal, workers, reporter, out, interrupted, request.until)
     finally:
         journal.close()
 
@@ -222,12 +228,22 @@ def follow(workers: Sequence[Worker], events: queue.Queue[tuple[str, dict[str, A
 
 
 def sum_up(
-    plan: Plan, journal: Journal, workers: Sequence[Worker], reporter: Reporter, out: Path, interrupted: bool
+    plan: Plan,
+    journal: Journal,
+    workers: Sequence[Worker],
+    reporter: Reporter,
+    out: Path,
+    interrupted: bool,
+    until: int | None = None,
 ) -> int:
-    states = [journal.state(job.id) for job in plan.jobs]
-    done, failed = states.count(DONE), states.count(FAILED)
-    text = f"{done} of {len(states)} pairs are in {out}"
+    rows = [journal.row(job.id) for job in plan.jobs]
+    states = [row["state"] for row in rows]
+    done, failed, pairs = states.count(DONE), states.count(FAILED), sum(map(pairs_in, rows))
+    text = f"{pairs} of {until or len(states)} pairs are in {out}"
+    if until is None and pairs > done:
+        text = f"{pairs} pairs from {done} of {len(states)} jobs are in {out}"
     code = OK
+    short = until is not None and pairs < until
     # Two workers that wrote to one full disk say the same.
     errors = list({error.text(): error for error in (worker.error for worker in workers) if error}.values())
     for error in errors:
@@ -235,7 +251,10 @@ def sum_up(
         code = error.exit_code
     if interrupted:
         text, code = f"interrupted: {text}; the same command goes on", INTERRUPTED
-    elif failed:
+    elif short and not errors:
+        text = f"{text}; all {len(states)} jobs that --count allows are done ({failed} kept none)"
+        code = code or SOME_JOBS_FAILED
+    elif failed and until is None:
         text, code = f"{text}; {failed} failed; the same command tries them again", code or SOME_JOBS_FAILED
     elif errors:
         text, code = f"{text}; the same command goes on", code or NO_SERVER

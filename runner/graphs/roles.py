@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ..errors import request_error
@@ -9,6 +10,7 @@ from .graph import Graph, is_link, label, title_of, upstream
 
 LOADER = "DefectForgeLoadMVTec"
 SAVER = "DefectForgeSaveDefectPair"
+KEEPER = "DefectForgeKeepBest"
 SEED_INPUTS = ("seed", "noise_seed")
 # Nodes that put a crop back into its photo.
 PUTS_BACK = ("DefectForgeStitch", "DefectForgeBlendDefect")
@@ -35,6 +37,8 @@ class Roles:
     """True where the result goes back into the photo (a stitch): it must have the photo's size."""
     may_be_empty: bool
     """True where the workflow saves an empty label mask on purpose."""
+    keep: int = 1
+    """Most pairs that one job gives: what 'Keep Best' before the saver keeps."""
 
     @property
     def needs_reference(self) -> bool:
@@ -81,6 +85,7 @@ def find_roles(graph: Graph, name: str) -> Roles:
         default_type=type_ if isinstance(type_, str) and type_ else "hole",
         keeps_size=any(graph[node_id]["class_type"] in PUTS_BACK for node_id in feeding),
         may_be_empty=_mask_is_empty_on_purpose(graph, saver),
+        keep=_keep(graph, feeding),
     )
 
 
@@ -104,6 +109,11 @@ def _seeds(graph: Graph) -> list[tuple[str, str]]:
         for name in SEED_INPUTS
         if type(node["inputs"].get(name)) is int
     ]
+
+
+def _keep(graph: Graph, feeding: Collection[str]) -> int:
+    values = [graph[node_id]["inputs"].get("keep") for node_id in feeding if graph[node_id]["class_type"] == KEEPER]
+    return next((value for value in values if type(value) is int and value > 0), 1)
 
 
 def _mask_is_empty_on_purpose(graph: Graph, saver: str) -> bool:

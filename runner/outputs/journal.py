@@ -24,6 +24,10 @@ CREATE TABLE IF NOT EXISTS job(
     losses INTEGER NOT NULL DEFAULT 0, error TEXT, error_code TEXT, record TEXT, outputs TEXT,
     UNIQUE(category, type, number));
 CREATE INDEX IF NOT EXISTS job_state ON job(state);
+CREATE TABLE IF NOT EXISTS refused(
+    job TEXT NOT NULL, round INTEGER NOT NULL, draw INTEGER, seed TEXT, reason TEXT, scores TEXT,
+    whole INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS refused_job ON refused(job);
 CREATE TABLE IF NOT EXISTS attempt(
     job TEXT NOT NULL, server TEXT, prompt_id TEXT, submitted REAL, ended REAL, verdict TEXT);
 """
@@ -81,17 +85,22 @@ class Journal:
     def start_run(self, request: dict[str, Any], version: str) -> None:
         self._do("INSERT INTO run(started, request, version) VALUES(?,?,?)", time.time(), json.dumps(request), version)
 
-    def add(self, jobs: Iterable[Job]) -> None:
-        """Enter jobs that are not there yet. A job keeps its number for ever; where it is taken, the next free one."""
+    def add(self, jobs: Iterable[Job], keep: int = 1) -> None:
+        """Enter jobs that are not there yet. A job keeps its number for ever; where it is taken, the next free one.
+
+        Args:
+            jobs: of this run.
+            keep: numbers that each job owns, for as many pairs.
+        """
         with self._transaction():
             for job in jobs:
                 if self._do("SELECT 1 FROM job WHERE id=?", job.id).fetchone():
                     continue
                 of_type = (job.category, job.type)
-                number = job.index
+                number = job.index * keep
                 if self._do("SELECT 1 FROM job WHERE category=? AND type=? AND number=?", *of_type, number).fetchone():
                     highest = self._do("SELECT MAX(number) FROM job WHERE category=? AND type=?", *of_type)
-                    number = highest.fetchone()[0] + 1
+                    number = highest.fetchone()[0] + keep
                 self._do(
                     "INSERT INTO job(id, number, category, type, state) VALUES(?,?,?,?,?)",
                     job.id,
@@ -99,6 +108,49 @@ class Journal:
                     *of_type,
                     PENDING,
                 )
+
+    def kept_before(self) -> int | None:
+        """How many pairs a job of earlier runs on this folder could give; None if there was no run."""
+        found = self._do("SELECT request FROM run ORDER BY id DESC LIMIT 1").fetchone()
+        try:
+            return int(json.loads(found["request"]).get("pairs_a_job", 1)) if found else None
+        except (TypeError, ValueError, AttributeError):
+            return 1
+
+    def refuse(self, job_id: str, round_: int, seed: int, refused: Iterable[dict[str, Any]], whole: bool) -> None:
+        """Keep why draws of a job did not get into the dataset. Once for each round, whatever interrupts it.
+
+        Args:
+            job_id: whose draws.
+            round_: of the job.
+            seed: of that round.
+            refused: as the saving node announces them.
+            whole: no draw of the round was kept.
+        """
+        with self._transaction():
+            self._do("DELETE FROM refused WHERE job=? AND round=?", job_id, round_)
+            for entry in refused:
+                self._do(
+                    "INSERT INTO refused(job, round, draw, seed, reason, scores, whole) VALUES(?,?,?,?,?,?,?)",
+                    job_id,
+                    round_,
+                    entry.get("draw"),
+                    str(seed),
+                    str(entry.get("reason", "")),
+                    json.dumps(entry.get("scores", {}), sort_keys=True),
+                    int(whole),
+                )
+
+    def rounds(self, job_id: str) -> int:
+        """How many rounds of draws of a job were refused altogether."""
+        found = self._do("SELECT COUNT(DISTINCT round) FROM refused WHERE job=? AND whole", job_id).fetchone()
+        return int(found[0])
+
+    def refused(self, job_id: str | None = None) -> list[dict[str, Any]]:
+        """Draws that were refused, of one job or of all."""
+        where, values = ("WHERE job=?", [job_id]) if job_id else ("", [])
+        rows = self._do(f"SELECT * FROM refused {where} ORDER BY job, round, draw", *values)
+        return [{**dict(row), "scores": json.loads(row["scores"] or "{}")} for row in rows]
 
     def row(self, job_id: str) -> dict[str, Any]:
         found = self._do("SELECT * FROM job WHERE id=?", job_id).fetchone()
@@ -135,7 +187,9 @@ class Journal:
             "UPDATE job SET state=?, attempts=attempts+?, losses=losses+? WHERE id=?", PENDING, attempts, losses, job_id
         )
 
-    def committing(self, job_id: str, record: dict[str, Any], outputs: list[dict[str, str]]) -> None:
+    def committing(
+        self, job_id: str, record: dict[str, Any] | list[dict[str, Any]], outputs: list[dict[str, str]]
+    ) -> None:
         """Written when the verified files lie there as .part, before they get their names."""
         self._do(
             "UPDATE job SET state=?, record=?, outputs=? WHERE id=?",

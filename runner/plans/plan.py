@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from ..graphs.graph import Graph, by_title, canonical_hash, copied, title_of
 from ..graphs.overrides import Axis, Setting, combinations
 from ..graphs.roles import LOADER, Loader, Roles
 from .photos import Category, Checked, Photo, check_photos, summed_up
+
+#: Distance between the seeds of one job's rounds: more than any run has draws.
+SEEDS_APART = 1_000_003
 
 Assignment = tuple[str, str, Any]  # node id, input, value
 
@@ -75,6 +78,10 @@ class Job:
     inputs: tuple[Input, ...]
     assignments: tuple[Assignment, ...]
     varied: tuple[Setting, ...] = ()
+    seeds: tuple[tuple[str, str], ...] = ()
+    """(node id, input) of every seed that this job's own seed sets."""
+    round: int = 0
+    """How often it was drawn before."""
 
     @property
     def source(self) -> Checked:
@@ -83,6 +90,15 @@ class Job:
     @property
     def references(self) -> list[Checked]:
         return [item.checked for item in self.inputs[1:]]
+
+    def redrawn(self, round_: int) -> Job:
+        """The same pair drawn with another seed, far from those of other jobs. Id and number stay."""
+        if round_ == 0:
+            return self
+        seed = self.seed + (round_ - self.round) * SEEDS_APART
+        mine = set(self.seeds)
+        assignments = tuple((n, i, seed if (n, i) in mine else value) for n, i, value in self.assignments)
+        return replace(self, seed=seed, assignments=assignments, round=round_)
 
     def graph(self, base: Graph, prefix: str, saver: str) -> Graph:
         """The graph that is queued. The prefix makes the saver's files this job's own: a cached repeat of a graph
@@ -252,8 +268,8 @@ def _job(
     assignments += [(node_id, name, seed) for node_id, name in seeds]
     assignments += [(by_title(graph, s.title), s.input, s.value) for s in combo]
     assignments += [(roles.saver, "category", category), (roles.saver, "type", type_)]
-    job = Job("", index, category, type_, seed, tuple(inputs), tuple(assignments), combo)
-    return Job(job_id(graph, roles.saver, job), index, job.category, type_, seed, job.inputs, job.assignments, combo)
+    job = Job("", index, category, type_, seed, tuple(inputs), tuple(assignments), combo, tuple(seeds))
+    return replace(job, id=job_id(graph, roles.saver, job))
 
 
 def _loader_assignments(loader: Loader, item: Input) -> list[Assignment]:

@@ -12,8 +12,10 @@ from .plan import Job
 class JobSource:
     """Hands out jobs in order. A job is open from the start until `finish`, also while it is in flight."""
 
-    def __init__(self, jobs: Iterable[Job]) -> None:
+    def __init__(self, jobs: Iterable[Job], until: int | None = None) -> None:
+        """`until`: pairs after which no further job is begun; None does them all."""
         self._lock = threading.Lock()
+        self._until = until
         self._waiting = deque(jobs)
         self._open = len(self._waiting)
         self._workers: set[str] = set()
@@ -42,16 +44,25 @@ class JobSource:
         with self._lock:
             if failed_on is not None:
                 self._failed_on.setdefault(job.id, set()).add(failed_on)
-            self._waiting.appendleft(job)
+            if self._until is not None and self._until <= 0:
+                self._open -= 1
+            else:
+                self._waiting.appendleft(job)
 
     def claim(self, job: Job) -> None:
         """Take out one certain job: a server is still at it from an earlier run."""
         with self._lock:
             self._waiting.remove(job)
 
-    def finish(self) -> None:
+    def finish(self, pairs: int = 0) -> None:
+        """A job is over, with so many pairs. Where enough are there, what waits is let go."""
         with self._lock:
             self._open -= 1
+            if self._until is not None:
+                self._until -= pairs
+                if self._until <= 0:
+                    self._open -= len(self._waiting)
+                    self._waiting.clear()
 
     @property
     def all_finished(self) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..graphs.graph import Graph, is_link, title_of
-from ..outputs.commit import Committer, Fetched, pair_references, verify
+from ..outputs.commit import Committer
+from ..outputs.pairs import Fetched, announced, verify
 from ..plans.photos import Checked
 from ..plans.plan import Job, Plan
 from .client import Client, ServerInfo
@@ -44,18 +45,26 @@ class Collector:
         """Fetch, verify and commit one job.
 
         Raises:
-            NotAPair, StorageError, Unreachable, Unclear.
+            NothingKept, NotAPair, StorageError, Unreachable, Unclear.
         """
         roles = self.plan.roles
-        pair = pair_references(entry, roles.saver)
-        image, mask = client.view(pair["image"]), client.view(pair["mask"])
+        saved = announced(entry, roles.saver, roles.keep)
         size = job.source.size if roles.keeps_size else None
-        found_size, share = verify(image, mask, size, roles.may_be_empty)
-        said = pair.get("record") if isinstance(pair.get("record"), dict) else {}
-        fetched = Fetched(image, mask, said or {}, found_size, share)
-        return self.committer.commit(job.id, fetched, self._record(job, graph, said or {}, submitted))
+        pairs = []
+        for place, pair in enumerate(saved.pairs):
+            image = client.view(pair["image"])
+            mask = client.view(pair["mask"]) if "mask" in pair else None
+            found_size, share = verify(image, mask, size, roles.may_be_empty)
+            said = pair.get("record") if isinstance(pair.get("record"), dict) else {}
+            pairs.append(Fetched(image, mask, _said(said or {}, place), found_size, share))
+        self.committer.refuse(job, saved.refused)
+        return self.committer.commit(job.id, pairs, self._record(job, graph, submitted))
 
-    def _record(self, job: Job, graph: Graph, said: dict[str, Any], submitted: float) -> dict[str, Any]:
+    def pairs_of(self, entry: dict[str, Any]) -> int:
+        """How many pairs a finished job gave."""
+        return len(announced(entry, self.plan.roles.saver, self.plan.roles.keep).pairs)
+
+    def _record(self, job: Job, graph: Graph, submitted: float) -> dict[str, Any]:
         return {
             "version": RECORD_VERSION,
             **self.request,
@@ -69,11 +78,21 @@ class Collector:
             "assignments": [list(item) for item in job.assignments],
             "varied": {f"{s.title}.{s.input}": s.value for s in job.varied},
             "models": self.models,
-            "scores": said.get("scores", {}),
-            "node_record": said,
             "server": self.server.as_dict(),
             "times": {"submitted": round(submitted, 3), "committed": round(time.time(), 3)},
         }
+
+
+def _said(said: dict[str, Any], place: int) -> dict[str, Any]:
+    """What the saving node says of one pair: what its mask holds, what was asked for, its scores, and the rest."""
+    rest = {name: value for name, value in said.items() if name not in ("label", "requested", "scores")}
+    return {
+        "label": said.get("label", "given"),
+        "requested": said.get("requested"),
+        "scores": said.get("scores") or {},
+        "pair": place,
+        "node_record": rest,
+    }
 
 
 def _file_record(checked: Checked, root: Path) -> dict[str, Any]:

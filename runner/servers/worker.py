@@ -15,8 +15,8 @@ from typing import Any
 
 from ..errors import RequestError, ServerError, StorageError, server_error
 from ..explain import of_system
-from ..outputs.commit import NotAPair
 from ..outputs.journal import Journal
+from ..outputs.pairs import NotAPair, NothingKept
 from ..plans.plan import Job
 from ..plans.source import JobSource
 from .answers import Rejected, Unclear, Unreachable, disk_full
@@ -30,6 +30,8 @@ from .patience import Patience
 
 Emit = Callable[[str, dict[str, Any]], None]
 MAX_TROUBLE = 5
+# Rounds of draws for one job, each with other seeds, before it counts as failed.
+MOST_ROUNDS = 4
 MAX_DEATHS = 2
 
 
@@ -293,6 +295,9 @@ class Worker(threading.Thread):
     def _fetch(self, flight: Flight, entry: dict[str, Any], blocked: str) -> None:
         try:
             record = self.collector.collect(self.client, flight.job, flight.graph, entry, flight.wall)
+        except NothingKept as error:
+            self._draw_again(flight.job, error)
+            return
         except NotAPair as error:
             self._fail(flight.job, "job.no_pair", f"{error}" + (f" ({blocked})" if blocked else ""))
             return
@@ -307,8 +312,20 @@ class Worker(threading.Thread):
             with contextlib.suppress(StorageError):
                 self.journal.back(flight.job.id, "not fetched")
             raise
-        self.source.finish()
+        self.source.finish(self.collector.pairs_of(entry))
         self.emit("done", {"job": flight.job, "record": record})
+
+    def _draw_again(self, job: Job, why: NothingKept) -> None:
+        """No draw of this round will do: the next round takes other seeds, up to MOST_ROUNDS."""
+        self.journal.refuse(job.id, job.round, job.seed, why.refused, whole=True)
+        if job.round + 1 >= MOST_ROUNDS or not job.seeds:
+            rounds = f" in {job.round + 1} rounds of draws" if job.round else ""
+            code = "job.nothing_visible" if why.nothing_visible else "job.refused"
+            self._fail(job, code, f"no pair was kept{rounds}: {why}")
+            return
+        self.emit("redraw", {"job": job, "reason": str(why)})
+        self.journal.back(job.id, "refused")
+        self.source.give_back(job.redrawn(job.round + 1))
 
     def _top_up_before_commit(self) -> Exception | None:
         """What goes wrong with the next job must not lose the one that is done."""

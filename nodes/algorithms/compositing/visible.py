@@ -27,7 +27,8 @@ class VisibleRule:
     """From which colour distance on a change is visible. Distances are CIE76 (Euclid in Lab).
 
     Attributes:
-        edge: a change is followed down to this distance; 10 is noticed at a glance.
+        edge: a change is followed down to this distance. 10 is noticed at a glance; at 8 the label takes in the rim
+            that a person's label takes in too, and detectors gain (docs/labels.md).
         certain: only what reaches this distance somewhere counts at all.
         edge_share: ... and down to this share of each change's own strength. The faint halo that an autoencoder draws
             around a deep hole is no part of the hole.
@@ -36,8 +37,8 @@ class VisibleRule:
         smooth: Gaussian sigma in px over which the difference is averaged, so that grain is not taken for a change.
     """
 
-    edge: float = 10.0
-    certain: float = 20.0
+    edge: float = 8.0
+    certain: float = 16.0
     edge_share: float = 0.3
     least_piece: float = 0.1
     least_area: int = 12

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from defectforge.runner.errors import RequestError, StorageError
 from defectforge.runner.outputs import commit as module
-from defectforge.runner.outputs.commit import Committer, Fetched, NotAPair, names, pair_references, verify
+from defectforge.runner.outputs.commit import Committer
 from defectforge.runner.outputs.journal import DONE, PENDING, Journal
 from defectforge.runner.outputs.manifest import Manifest, read
+from defectforge.runner.outputs.pairs import Fetched, NotAPair, NothingKept, announced, names, verify
 from PIL import Image
 
 
@@ -221,7 +222,7 @@ def test_a_right_pair_passes_and_an_empty_mask_where_it_is_meant() -> None:
 )
 def test_success_without_the_declared_outputs_is_no_success(history: Any, reason: str) -> None:
     with pytest.raises(NotAPair, match=reason):
-        pair_references(history, "4")
+        announced(history, "4")
 
 
 def test_the_record_says_where_the_pair_is(open_place: Any) -> None:
@@ -231,3 +232,75 @@ def test_the_record_says_where_the_pair_is(open_place: Any) -> None:
     assert record == json.loads(place.manifest.path.read_text())
     assert (record["number"], record["seed"]) == (3, 9)
     assert record["image"]["path"] == "hazelnut/test/hole/000003.png"
+
+
+NO_HOLE = {"draw": 0, "reason": "nothing is visible", "scores": {}}
+TOO_FAINT = {"draw": 1, "reason": "presence is 0.1, wanted presence >= 0.3", "scores": {"presence": 0.1}}
+
+
+def saved(*pairs: Any, refused: Any = ()) -> dict[str, Any]:
+    return {"outputs": {"4": {"defectforge_pairs": list(pairs), "defectforge_refused": list(refused)}}}
+
+
+@pytest.mark.parametrize(("refused", "nothing_visible"), [([NO_HOLE], True), ([NO_HOLE, TOO_FAINT], False)])
+def test_a_job_whose_draws_are_all_refused_is_told_from_one_that_went_wrong(refused, nothing_visible) -> None:
+    with pytest.raises(NothingKept) as caught:
+        announced(saved(refused=refused), "4")
+    assert caught.value.refused == refused
+    assert caught.value.nothing_visible is nothing_visible
+
+
+def test_several_pairs_are_taken_only_from_a_job_that_may_keep_as_many() -> None:
+    pair = {"image": {"filename": "a"}, "mask": {"filename": "b"}, "record": {}}
+    assert len(announced(saved(pair, pair), "4", keep=2).pairs) == 2
+    with pytest.raises(NotAPair, match="3 pairs instead of at most 2"):
+        announced(saved(pair, pair, pair), "4", keep=2)
+
+
+def test_only_a_picture_that_says_so_may_come_without_a_mask() -> None:
+    image = {"filename": "a"}
+    assert announced(saved({"image": image, "record": {"label": "none"}}), "4").pairs
+    with pytest.raises(NotAPair, match="not named as image and mask"):
+        announced(saved({"image": image, "record": {"label": "visible"}}), "4")
+
+
+def test_an_unlabelled_picture_lies_apart_from_the_labelled_ones(open_place: Any) -> None:
+    place, job = open_place(), Job(0)
+    place.journal.add([job])
+    record = place.committer.commit(job.id, Fetched(IMAGE, None, {"label": "none"}, (24, 16), None), {})
+    assert record["mask"] is None and record["image"]["path"] == "hazelnut/unlabelled/hole/000000.png"
+    assert not (place.out / "hazelnut" / "test").exists()
+    assert not (place.out / "hazelnut" / "ground_truth").exists()
+    again = open_place()
+    assert again.journal.state(job.id) == DONE
+
+
+def test_the_pairs_of_one_job_appear_together_under_numbers_of_their_own(open_place: Any) -> None:
+    place = open_place()
+    committer, jobs = Committer(place.out, place.journal, place.manifest, keep=2), [Job(0), Job(1)]
+    place.journal.add(jobs, keep=2)
+    for job in jobs:
+        committer.commit(job.id, [PAIR, PAIR], {})
+    records = read(place.manifest.path)
+    assert [record["number"] for record in records] == [0, 1, 2, 3]
+    assert len({record["id"] for record in records}) == 4
+    (place.out / records[1]["image"]["path"]).unlink()
+    committer.recover()
+    assert place.journal.state(jobs[0].id) == PENDING, "a job with a missing picture is made again as a whole"
+    assert [record["number"] for record in read(place.manifest.path)] == [2, 3]
+    assert not (place.out / records[0]["image"]["path"]).exists()
+
+
+def test_refused_draws_stay_in_the_journal_once_a_round(open_place: Any) -> None:
+    place, job = open_place(), Job(0)
+    place.journal.add([job])
+    for _ in range(2):  # told twice, as after a lost answer
+        place.journal.refuse(job.id, 0, 7, [NO_HOLE, TOO_FAINT], whole=True)
+    place.journal.refuse(job.id, 1, 8, [TOO_FAINT], whole=False)
+    assert place.journal.rounds(job.id) == 1
+    told = [(row["round"], row["draw"], row["reason"], row["scores"]) for row in place.journal.refused(job.id)]
+    assert told == [
+        (0, 0, NO_HOLE["reason"], {}),
+        (0, 1, TOO_FAINT["reason"], {"presence": 0.1}),
+        (1, 1, TOO_FAINT["reason"], {"presence": 0.1}),
+    ]
