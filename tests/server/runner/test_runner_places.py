@@ -284,7 +284,7 @@ def test_a_file_where_a_folder_belongs_is_one_message(cli: Any, line: list[Any],
     (out / name).parent.mkdir(parents=True)
     (out / name).touch()
     (out / "run.sqlite").touch()
-    assert_one_message(cli(*line, "--out", out), SOME_JOBS_FAILED, "a part of the path is a file", str(out))
+    assert_one_message(cli(*line, "--out", out), SOME_JOBS_FAILED, "folder", str(out))
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"SQLite format 3\x00" + b"\xff" * 5000, b"x" * 100_000])
