@@ -150,4 +150,5 @@ def _grain(light: Floats, inside: Bools, ring: Bools) -> float | None:
     deep = ndimage.binary_erosion(inside, iterations=2)  # the outline is an edge, not grain
     if deep.sum() < 16 or ring.sum() < 16:
         return None
-    return float(fine[deep].std() / (fine[ring].std() + 1e-6))
+    # Medians: the edge between a hole's core and its rim is structure, not grain.
+    return float(np.median(np.abs(fine[deep])) / (np.median(np.abs(fine[ring])) + 1e-6))
