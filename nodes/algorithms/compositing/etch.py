@@ -18,6 +18,9 @@ _BOTTOM = 0.2
 #: Relative roughness of a crack's depth along its way.
 _RAGGED = 0.2
 
+#: The faintest of several lines, as a share of the strength that is asked for: cracks of one hole differ in depth.
+_FAINTEST = 0.6
+
 #: Distance around the line, in px, over which the colour around it is averaged.
 _AROUND = 12.0
 
@@ -85,7 +88,12 @@ def etched(
         The picture ``[H, W, 3]`` float32, and where it was touched ``[H, W]``.
     """
     photo = np.asarray(image, np.float32)
-    depth = line_depth(line, np.random.default_rng([seed & 0xFFFFFFFFFFFFFFFF, 0xE7])) * np.float32(strength)
+    rng = np.random.default_rng([seed & 0xFFFFFFFFFFFFFFFF, 0xE7])
+    pieces, count = ndimage.label(line, np.ones((3, 3)))
+    strengths = np.concatenate([[1.0], rng.uniform(_FAINTEST, 1.0, count)])
+    # A line's depth ends a pixel or two outside it: there its own strength counts, too.
+    nearest = ndimage.distance_transform_edt(pieces == 0, return_distances=False, return_indices=True)
+    depth = line_depth(line, rng) * (strength * strengths[pieces[tuple(nearest)]]).astype(np.float32)
     touched = depth > 0.02
     if not touched.any():
         return photo, touched
