@@ -157,6 +157,8 @@ class _Queueing:
         node, value = entry.node, widget.value
         if widget.kind == "index":
             return self._index_of_choice(entry)
+        if node.saved.get("shown_outside"):
+            return value
         if isinstance(value, str) and widget.name == "filename_prefix" and node.type in texts.SAVERS:
             filled = self._replaced(value)
         elif isinstance(value, str) and widget.dynamic:
