@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from defectforge.runner.errors import RequestError
 from defectforge.runner.graphs.convert import queue_form
-from defectforge.runner.graphs.graph import load
+from defectforge.runner.graphs.graph import load, parse
+from defectforge.runner.graphs.schema import find_problems
 
 HERE = Path(__file__).parent
 CASES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((HERE / "cases").glob("*.json"))}
@@ -30,6 +31,13 @@ def test_what_the_window_cannot_queue_is_refused_with_the_place(name, converted)
         converted(CASES[name]["graph"])
     (problem,) = caught.value.problems
     assert problem.where and problem.expected and problem.mend, CASES[name]["refused"]
+
+
+@pytest.mark.parametrize("name", ["growing_inputs", "dynamic_combo"])
+def test_what_grows_follows_or_is_added_by_the_window_is_no_fault(name, object_info, case):
+    graph = queue_form(parse(json.dumps(case(name)).encode(), Path(name)), object_info)
+    problems = find_problems(graph, object_info)
+    assert [problem for problem in problems if problem.code != "graph.not_a_choice"] == []
 
 
 def _handed_out() -> list[Path]:
