@@ -77,6 +77,13 @@ def test_values_that_the_window_does_not_read_by_their_names_are_said(case, conv
     assert not any("CLIPTextEncode" in line for line in said), "an object as long as the fields is read"
 
 
+def test_the_place_of_a_seed_control_read_as_a_value_is_said(case, converted):
+    said: list[str] = []
+    graph = converted(case("subgraph_values_with_control"), say=said.append)
+    assert any("cfg = 'randomize'" in line and "place for the control" in line for line in said)
+    assert graph["5:9"][1]["cfg"] == "randomize", "as the window queues it; the check refuses it"
+
+
 def test_more_values_than_fields_are_said_of_nodes_of_packs(case, converted, object_info, monkeypatch):
     theirs = {"input": {"required": {"a": ["INT", {}]}}, "output": [], "python_module": "custom_nodes.theirs"}
     monkeypatch.setitem(object_info, "Theirs", theirs)
