@@ -104,7 +104,10 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
 @graph_options
 def check(workflow: str, as_json: bool, set_: tuple[str, ...], **options: Any) -> int:
-    """Say everything that would fail with WORKFLOW on a server, all at once. Nothing is queued."""
+    """Say everything that would fail with WORKFLOW on a server, all at once. Nothing is queued.
+
+    WORKFLOW is what `run` takes: a saved file or picture, "-", or a name that comes along.
+    """
     from .commands.check import check as check_request
 
     reporter = make_reporter(as_json)

@@ -18,6 +18,7 @@ from ..errors import Problem, RequestError, request_error
 from .graph import Graph, Workflow, is_link
 from .packs import pack_of_window_node, unknown_class_problem
 from .window import group_nodes, texts
+from .window.fields import CONTROL_MODES
 from .window.node import Node, Widget
 from .window.opening import Drawing, open_drawing
 from .window.resolve import Placed, Resolver, Value, placed_nodes, sent_nodes
@@ -145,7 +146,7 @@ class _Queueing:
             source = self.resolver.source(entry, number)
             if isinstance(source, Value):
                 inputs[slot.name] = _wrapped(source.value)
-                self._say_literal(entry, slot.name, source.value)
+                self._say_odd(entry, slot.name, source.value)
             elif source is not None:
                 inputs[slot.name] = [source.id, source.slot]
         for widget in node.widgets:
@@ -157,6 +158,8 @@ class _Queueing:
         node, value = entry.node, widget.value
         if widget.kind == "index":
             return self._index_of_choice(entry)
+        if node.saved.get("shown_outside"):
+            return value
         if isinstance(value, str) and widget.name == "filename_prefix" and node.type in texts.SAVERS:
             filled = self._replaced(value)
         elif isinstance(value, str) and widget.dynamic:
@@ -164,7 +167,9 @@ class _Queueing:
             filled = texts.dynamic_prompt(value, lambda count: self.choose(where, count))
         else:
             return value
-        if filled != value and "{" in value:
+        if filled != value and "%date:" in value:
+            self.say(f"{node.label}: {widget.name} holds the time of this conversion: {filled!r}")
+        elif filled != value and "{" in value:
             self.say(f"{node.label}: {widget.name} has several wordings; chosen: {filled!r}")
         return filled
 
@@ -181,9 +186,15 @@ class _Queueing:
     def _replaced(self, text: str) -> str:
         return texts.replaced(text, self.nodes, self.now)
 
-    def _say_literal(self, entry: Placed, name: str, value: Any) -> None:
+    def _say_odd(self, entry: Placed, name: str, value: Any) -> None:
+        """What the window queues of a value shown on a subgraph, though nobody may have meant it."""
         widget = entry.node.widget(name)
-        if (
+        if widget is not None and widget.kind in ("int", "float") and value in CONTROL_MODES:
+            self.say(
+                f"{entry.node.label}: {name} = {value!r}, as the window reads it: the subgraph's values are saved with "
+                "a place for the control of a seed, which today's window does not expect; set them again and save"
+            )
+        elif (
             widget is not None
             and widget.dynamic
             and isinstance(value, str)

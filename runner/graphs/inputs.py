@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import nearest
+from .window.fields import maker_of
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+MATCHING = "COMFY_MATCHTYPE_V3"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class InputSpec:
     @property
     def is_widget(self) -> bool:
         return self.type in WIDGET_TYPES and not self.options.get("forceInput")
+
+    @property
+    def is_growing(self) -> bool:
+        """A group of inputs: the graph holds its members under names such as 'images.image0', not the group itself."""
+        return "DYNAMIC" in self.type or "AUTOGROW" in self.type
 
     @property
     def takes_uploads(self) -> bool:
@@ -66,7 +73,8 @@ def links_fit(given: Any, wanted: str) -> bool:
     """Whether an output of type `given` may feed an input of type `wanted`, as the server decides it."""
     if isinstance(given, (list, tuple)):
         given = "COMBO"
-    if "*" in (given, wanted):
+    # An output of the type that the inputs of the same node happen to have: only the server finds out.
+    if "*" in (given, wanted) or MATCHING in (given, wanted):
         return True
     return bool({part.strip() for part in str(given).split(",")} & {part.strip() for part in wanted.split(",")})
 
@@ -79,7 +87,10 @@ def value_problem(spec: InputSpec, value: Any) -> tuple[str, str] | None:
     if isinstance(value, dict) and set(value) == {"__value__"}:
         value = value["__value__"]
     if not spec.is_widget:
-        if spec.type in WIDGET_TYPES or "," in spec.type or spec.type == "*":
+        if spec.type in WIDGET_TYPES or "," in spec.type or spec.type in ("*", MATCHING):
+            return None
+        if maker_of(spec.type) is not None:
+            # Colours, curves and the like: the window has a field for them, the server takes what comes.
             return None
         if spec.type.isupper() and "DYNAMIC" not in spec.type and isinstance(value, (str, int, float, bool)):
             return "graph.needs_link", f"a link from an output of type {spec.type}, not a value"

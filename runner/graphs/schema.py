@@ -15,6 +15,13 @@ from .inputs import InputSpec, is_open, links_fit, specs_of, value_problem
 from .packs import unknown_class_problem
 
 Exempt = Collection[tuple[str, str]]
+# Fields that scripts of the window add to nodes of the core and queue with them; the server ignores them.
+SENT_BY_THE_WINDOW: dict[str, Collection[str]] = {
+    "CustomCombo": {"index", *(f"option{number}" for number in range(1, 1000))},
+    "SaveGLB": {"image"},
+    "Preview3D": {"image"},
+    "LoadImageOutput": {"refresh"},
+}
 
 
 def validate(graph: Graph, object_info: dict[str, Any], exempt: Exempt = ()) -> None:
@@ -62,7 +69,7 @@ def _inputs(
     given: dict[str, Any] = graph[node_id]["inputs"]
     where = label(graph, node_id)
     for name, spec in specs.items():
-        if spec.required and name not in given and "DYNAMIC" not in spec.type and (node_id, name) not in exempt:
+        if spec.required and name not in given and not spec.is_growing and (node_id, name) not in exempt:
             yield Problem(
                 "graph.missing_input",
                 f"the input '{name}' is neither set nor linked",
@@ -73,7 +80,7 @@ def _inputs(
     for name, value in given.items():
         spec_or_none = specs.get(name)
         if spec_or_none is None:
-            if not is_open(info):
+            if not is_open(info) and name not in SENT_BY_THE_WINDOW.get(graph[node_id]["class_type"], ()):
                 yield Problem(
                     "graph.unknown_input",
                     f"the node has no input '{name}'",

@@ -35,7 +35,7 @@ def open_drawing(data: dict[str, Any], object_info: dict[str, Any]) -> Drawing:
     for saved in _inner_first(top, definitions):
         sheet = drawing.root if saved is top else drawing.insides.setdefault(saved.id, Sheet(saved))
         for entry in saved.nodes:
-            node = _made(entry, sheet, object_info, drawing.insides)
+            node = made(entry, sheet, object_info, drawing.insides)
             sheet.nodes[node.id] = node
         _tie(sheet)
         for node in sheet.nodes.values():
@@ -71,7 +71,7 @@ def _used(saved: SavedGraph, definitions: dict[str, SavedGraph]) -> list[SavedGr
     return [definitions[str(node.get("type"))] for node in saved.nodes if str(node.get("type")) in definitions]
 
 
-def _made(saved: dict[str, Any], sheet: Sheet, object_info: dict[str, Any], insides: dict[str, Sheet]) -> Node:
+def made(saved: dict[str, Any], sheet: Sheet, object_info: dict[str, Any], insides: dict[str, Sheet]) -> Node:
     type_ = str(saved.get("type"))
     mode = saved.get("mode")
     node = Node(key(saved.get("id")), type_, saved, sheet, mode=mode if isinstance(mode, int) else 0)
