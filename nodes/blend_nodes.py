@@ -15,6 +15,7 @@ from .algorithms.overlay import overlay
 from .algorithms.pixels import resize
 from .host import watched
 from .inpaint_nodes import StitchType
+from .schema import ADVANCED, newer
 
 
 class DefectForgeDenoiseMask(io.ComfyNode):
@@ -30,6 +31,7 @@ class DefectForgeDenoiseMask(io.ComfyNode):
             "that the same numbers do for any photo. Lines that the model cannot draw at that size are set "
             "apart; Blend "
             "Defect etches them into the photo.",
+            **newer(search_aliases=["grow mask", "feather mask", "inpaint mask"]),
             inputs=[
                 io.Mask.Input(
                     "mask", tooltip="What was asked for, hard: from Place Hole Mask or your own; a batch is fine."
@@ -49,6 +51,7 @@ class DefectForgeDenoiseMask(io.ComfyNode):
                     max=20.0,
                     step=0.1,
                     tooltip="The same number as in Crop for Defect; 0 chooses by itself.",
+                    **ADVANCED,
                 ),
                 io.Float.Input(
                     "grow",
@@ -77,6 +80,7 @@ class DefectForgeDenoiseMask(io.ComfyNode):
                     tooltip="Latent cells (8 px of the crop) that a part of the mask must be thick for the model to "
                     "draw it. Thinner lines beside a thick part become fine lines; a mask that is thin all over is "
                     "widened to this. 0 asks for everything.",
+                    **ADVANCED,
                 ),
             ],
             outputs=[
@@ -113,6 +117,7 @@ class DefectForgeBlendDefect(io.ComfyNode):
             "rest keeps the photo's own pixels, bit for bit. The defect gets the photo's colours and grain. The "
             "label is "
             "measured on the finished picture: what is there, not what was asked for.",
+            **newer(search_aliases=["stitch", "paste back", "seamless", "grain", "label"]),
             inputs=[
                 StitchType.Input("stitch", tooltip="From Crop for Defect."),
                 io.Image.Input(
@@ -143,6 +148,7 @@ class DefectForgeBlendDefect(io.ComfyNode):
                     max=64.0,
                     step=0.5,
                     tooltip="Px of the crop over which the defect fades into the photo.",
+                    **ADVANCED,
                 ),
                 io.Float.Input(
                     "grain",
@@ -152,6 +158,7 @@ class DefectForgeBlendDefect(io.ComfyNode):
                     step=0.1,
                     tooltip="1 gives the defect the grain of its surroundings, 0 leaves it as smooth as it was "
                     "painted.",
+                    **ADVANCED,
                 ),
                 io.Float.Input(
                     "etch",
@@ -165,6 +172,7 @@ class DefectForgeBlendDefect(io.ComfyNode):
                     "match_colour",
                     default=True,
                     tooltip="Take the model's shift of colour, as seen around the mask, out of the crop.",
+                    **ADVANCED,
                 ),
                 io.Mask.Input(
                     "fine_mask", optional=True, tooltip="Lines to etch, from Denoise Mask: one, or one for each photo."

@@ -14,6 +14,7 @@ from .algorithms.compositing.fills import MaskedContent, latent_mask, mismatch, 
 from .algorithms.masks import as_mask_batch, binarise, to_array
 from .algorithms.overlay import overlay
 from .host import watched
+from .schema import newer
 
 LOG = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class DefectForgeCropForDefect(io.ComfyNode):
             category="DefectForge/inpaint",
             description="Cuts a square around the mask and resizes it to the model's size, so that even a small defect "
             "spans enough latent cells to be drawn. Stitch puts the result back.",
+            **newer(search_aliases=["inpaint crop", "crop and stitch", "working crop", "only masked"]),
             inputs=[
                 io.Image.Input("image", tooltip="The photos, any size."),
                 io.Mask.Input("mask", tooltip="The denoise mask: what will be repainted. One, or one for each photo."),
@@ -114,6 +116,7 @@ class DefectForgeStitch(io.ComfyNode):
             category="DefectForge/inpaint",
             description="Puts the sampled crop back into the photo. Outside the denoise mask's feather every pixel is "
             "the photo's, bit for bit.",
+            **newer(search_aliases=["inpaint stitch", "uncrop", "paste back"]),
             inputs=[
                 StitchType.Input("stitch", tooltip="From Crop for Defect."),
                 io.Image.Input(
@@ -140,6 +143,9 @@ class DefectForgeMaskedContent(io.ComfyNode):
             category="DefectForge/inpaint",
             description="What the hole holds before sampling: the four choices of the AUTOMATIC1111 web UI (fill, "
             "original, latent noise, latent nothing), computed as there. Gives a latent with its noise mask.",
+            **newer(
+                search_aliases=["inpaint latent", "latent noise", "latent nothing", "fill", "VAE encode for inpainting"]
+            ),
             inputs=[
                 io.Image.Input("pixels", tooltip="The working crop; sides in multiples of 8 px."),
                 io.Mask.Input("mask", tooltip="The denoise mask of the crop: one, or one for each picture."),

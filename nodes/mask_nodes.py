@@ -13,6 +13,7 @@ from .algorithms.pixels import to_u8
 from .algorithms.placement.foreground import find_object
 from .algorithms.placement.holes import HoleSettings, place_holes
 from .host import watched
+from .schema import ADVANCED, newer
 
 STOP, USE_ANYWAY, WHOLE_PICTURE = "stop with an error", "use the mask anyway", "take the whole picture"
 
@@ -28,6 +29,7 @@ class DefectForgeObjectMask(io.ComfyNode):
             category="DefectForge/mask",
             description="Finds the one part in a photo: what differs from the colours of the picture's border. "
             "Needs no model.",
+            **newer(search_aliases=["foreground", "part mask", "segment", "background removal"]),
             inputs=[
                 io.Image.Input("image", tooltip="Photo of one part before a plain background; a batch is fine."),
                 io.Float.Input(
@@ -47,6 +49,7 @@ class DefectForgeObjectMask(io.ComfyNode):
                     step=0.01,
                     tooltip="Openings in the part up to this share of its area count as part of it. 1 fills all; 0.05 "
                     "leaves the bore of a nut or washer open, so that no defect is placed in it.",
+                    **ADVANCED,
                 ),
                 io.Float.Input(
                     "min_confidence",
@@ -56,6 +59,7 @@ class DefectForgeObjectMask(io.ComfyNode):
                     step=0.05,
                     tooltip="Below this confidence the mask counts as unsure. Clear photos give 0.9 and more, textures "
                     "without a part below 0.3.",
+                    **ADVANCED,
                 ),
                 io.Combo.Input(
                     "when_unsure",
@@ -113,6 +117,7 @@ class DefectForgePlaceHoleMask(io.ComfyNode):
             category="DefectForge/mask",
             description="Draws plausible holes on the part: a ragged core with thin cracks along the ribs, of real "
             "holes' sizes and places, away from the rim. The same seed gives the same mask.",
+            **newer(search_aliases=["hole mask", "defect mask", "random mask", "anomaly mask"]),
             inputs=[
                 io.Image.Input(
                     "image",
@@ -159,6 +164,7 @@ class DefectForgePlaceHoleMask(io.ComfyNode):
                     step=0.05,
                     tooltip="Least distance from the hole's core to the part's edge, in radii of the core. Raise it "
                     "when holes lie where the surface turns away.",
+                    **ADVANCED,
                 ),
                 io.Int.Input(
                     "tries",
@@ -166,6 +172,7 @@ class DefectForgePlaceHoleMask(io.ComfyNode):
                     min=1,
                     max=1000,
                     tooltip="Places tried for one hole; after that an error says why none would do.",
+                    **ADVANCED,
                 ),
                 io.Float.Input(
                     "grow",

@@ -16,6 +16,7 @@ from .algorithms.records import pair_record
 from .algorithms.scores.sheet import ScoreSheet
 from .datasets.names import check_output_name
 from .pair_files import PairPaths, safe_prefix, save_pair
+from .schema import newer
 from .selection_nodes import ScoresType
 
 AS_GIVEN, VISIBLE, REQUESTED, VISIBLE_OR_NONE, NONE = "as given", "visible", "requested", "visible or none", "none"
@@ -35,6 +36,7 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
             category="DefectForge/output",
             description="Saves each picture with its mask in MVTec AD layout under the output folder: "
             "prefix/category/test/type/000000.png and prefix/category/ground_truth/type/000000_mask.png.",
+            **newer(search_aliases=["save dataset", "save mask", "MVTec AD", "label", "export pair"]),
             inputs=[
                 io.Image.Input("image", tooltip="The finished pictures."),
                 io.Mask.Input("mask", tooltip="The label mask (hard, not the denoise mask): one, or one for each."),

@@ -18,6 +18,7 @@ from .algorithms.scores.measures import MEANING, Scores, score_defect
 from .algorithms.scores.references import look_of
 from .algorithms.scores.sheet import ScoreSheet
 from .host import watched
+from .schema import ADVANCED, newer
 
 #: Scores of a batch: `sheet.ScoreSheet`.
 ScoresType = io.Custom("DEFECTFORGE_SCORES")
@@ -37,9 +38,10 @@ class DefectForgeVisibleMask(io.ComfyNode):
             "after the shift of colours that repainting brings. Empty where nothing is visible, or where so "
             "much changed "
             "that no honest label can be drawn.",
+            **newer(search_aliases=["difference mask", "change mask", "label"]),
             inputs=[
                 io.Image.Input("source", tooltip="The photo, same size: one, or one for each result."),
-                io.Image.Input("image", tooltip="The results."),
+                io.Image.Input("image", tooltip="The results, same size as the photo."),
                 io.Float.Input(
                     "sensitivity",
                     default=8.0,
@@ -56,6 +58,7 @@ class DefectForgeVisibleMask(io.ComfyNode):
                     tooltip="Undo a shift of the whole picture's colours before looking (img2img, "
                     "instruct-pix2pix). Not "
                     "needed where everything outside the mask is the photo's own.",
+                    **ADVANCED,
                 ),
                 io.Float.Input(
                     "widest",
@@ -64,6 +67,7 @@ class DefectForgeVisibleMask(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     tooltip="A change over more than this share of the photo is a drift, not a defect: no label.",
+                    **ADVANCED,
                 ),
                 io.Mask.Input(
                     "area",
@@ -119,6 +123,7 @@ class DefectForgeScoreDefect(io.ComfyNode):
             "colour drift, "
             "agreement with what was asked for, likeness to real references. What cannot be measured is said to be "
             "missing.",
+            **newer(search_aliases=["quality", "measure", "metric", "score"]),
             inputs=[
                 io.Image.Input("source", tooltip="The photo, same size: one, or one for each result."),
                 io.Image.Input("image", tooltip="The finished pictures."),
@@ -186,6 +191,7 @@ class DefectForgeKeepBest(io.ComfyNode):
             description="Of several draws keeps the best that pass every threshold. What is refused stays in "
             "the record "
             "with its reason and never gets into the dataset. If none passes, nothing is saved.",
+            **newer(search_aliases=["best of", "select", "filter", "threshold", "gacha"]),
             inputs=[
                 io.Image.Input("image", tooltip="The finished draws."),
                 io.Mask.Input("label_mask", tooltip="Where each defect is visible."),
@@ -204,7 +210,7 @@ class DefectForgeKeepBest(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The kept draws, best first; may be none."),
-                io.Mask.Output(display_name="label_mask", tooltip="Their labels."),
+                io.Mask.Output(display_name="label_mask", tooltip="The labels of those draws."),
                 ScoresType.Output(display_name="scores", tooltip="Their scores, and what was refused and why."),
             ],
         )
