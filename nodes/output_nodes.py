@@ -10,7 +10,7 @@ from torch import Tensor
 from .. import __version__
 from . import host
 from .algorithms.masks import as_mask_batch, binarise
-from .algorithms.overlay import overlay
+from .algorithms.overlay import shown as shown_on
 from .algorithms.pixels import to_pil
 from .algorithms.records import pair_record
 from .datasets.names import check_output_name
@@ -89,7 +89,7 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
                 texts | {"defectforge": record},
             )
             pairs.append(_announcement(paths, record))
-        shown = ui.PreviewImage(overlay(image[..., :3].cpu(), label), cls=cls).as_dict()
+        shown = ui.PreviewImage(shown_on(image[..., :3].cpu(), label), cls=cls).as_dict()
         references = [pair[role] for pair in pairs for role in ("image", "mask")]
         return io.NodeOutput(ui={"images": [*references, *shown["images"]], "defectforge_pairs": pairs})
 
