@@ -10,8 +10,8 @@ from .algorithms.compositing import crops
 from .algorithms.compositing.blend import BlendSettings, blend_defect
 from .algorithms.compositing.denoise import paintable
 from .algorithms.compositing.visible import VisibleRule
-from .algorithms.masks import as_mask_batch, masks_for, to_array, to_tensor
-from .algorithms.overlay import overlay
+from .algorithms.masks import as_batch, as_mask_batch, masks_for, to_array, to_tensor
+from .algorithms.overlay import shown
 from .algorithms.pixels import resize
 from .host import watched
 from .inpaint_nodes import StitchType
@@ -219,8 +219,8 @@ class DefectForgeBlendDefect(io.ComfyNode):
             )
             images.append(torch.from_numpy(made.image))
             labels.append(made.label)
-        finished, label = torch.stack(images), to_tensor(labels)
-        return io.NodeOutput(finished, label, ui=ui.PreviewImage(overlay(finished, label, strength=0.0), cls=cls))
+        finished, label = as_batch(images), to_tensor(labels)
+        return io.NodeOutput(finished, label, ui=ui.PreviewImage(shown(finished, label, strength=0.0), cls=cls))
 
 
 NODES: list[type[io.ComfyNode]] = [DefectForgeDenoiseMask, DefectForgeBlendDefect]

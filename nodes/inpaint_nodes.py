@@ -11,8 +11,10 @@ from torch import Tensor
 
 from .algorithms.compositing import crops
 from .algorithms.compositing.fills import MaskedContent, latent_mask, mismatch, prepare, set_latent_content
-from .algorithms.masks import as_mask_batch, binarise, to_array
+from .algorithms.compositing.oblong import is_too_long, window_along
+from .algorithms.masks import as_mask_batch, binarise, bounding_box, to_array
 from .algorithms.overlay import overlay
+from .algorithms.pixels import resize_mask
 from .host import watched
 from .schema import newer
 
@@ -86,20 +88,22 @@ class DefectForgeCropForDefect(io.ComfyNode):
         photos = image[..., :3].to("cpu", torch.float32)
         batch, height, width = photos.shape[:3]
         denoise = as_mask_batch(mask, batch, height, width, "mask").cpu()
-        label = binarise(
-            denoise if label_mask is None else as_mask_batch(label_mask, batch, height, width, "label_mask")
-        )
+        label = denoise if label_mask is None else as_mask_batch(label_mask, batch, height, width, "label_mask").cpu()
         windows, cuts, masks, labels = [], [], [], []
         for i in watched(range(batch), batch):
             if mode == WHOLE_PHOTO:
                 window = crops.whole_photo(height, width)
+            elif batch == 1 and is_too_long(denoise[i].numpy()):
+                window = window_along(denoise[i].numpy())
             else:
                 window = crops.window_around(denoise[i].numpy(), to_array(label[i]), size, context)
             rows, columns = crops.working_size(window, size)
             windows.append(window)
             cuts.append(crops.crop(photos[i], window, rows, columns))
             masks.append(crops.crop_mask(denoise[i], window, rows, columns))
-            labels.append(binarise(crops.crop_mask(label[i], window, rows, columns)))
+            # Only the crop is computed: of a large photo the rest is not even copied.
+            hard = binarise(label[i, window.rows, window.columns])
+            labels.append(binarise(resize_mask(hard, rows, columns)))
         cut, soft = torch.stack(cuts), torch.stack(masks)
         put_back = crops.Stitch(photos, denoise, tuple(windows))
         return io.NodeOutput(cut, soft, torch.stack(labels), put_back, ui=ui.PreviewImage(overlay(cut, soft), cls=cls))
@@ -212,11 +216,26 @@ class DefectForgeMaskedContent(io.ComfyNode):
         latent = vae.encode(filled)
         rows, columns = latent.shape[-2:]
         cells = torch.stack([torch.from_numpy(latent_mask(blurred, rows, columns)) for _, blurred in pairs])[:, None]
+        for number, (area, set_cells) in enumerate(zip(masks, cells, strict=True)):
+            if area.any() and not set_cells.any():
+                raise ValueError(_too_small(number, area, mask_blur))
         samples = set_latent_content(latent, cells.to(latent), content, seed)
         shown = ui.PreviewImage(filled, cls=cls).as_dict()
         if warning is not None:
             shown["text"] = (warning,)
         return io.NodeOutput({"samples": samples, "noise_mask": cells}, filled, ui=shown)
+
+
+def _too_small(number: int, area: Tensor, mask_blur: float) -> str:
+    """What to do about a mask of which no latent cell is set: the model would draw nothing, and the label would lie."""
+    box = bounding_box(to_array(area))
+    size = "under one half everywhere" if box is None else f"{box[3] - box[1]}x{box[2] - box[0]} px"
+    return (
+        f"mask: that of picture {number} ({size}, in a crop of {area.shape[1]}x{area.shape[0]} px) is smaller than the "
+        f"model can draw: after the blur of {mask_blur:g} px it sets no latent cell of {crops.LATENT_CELL} px. Enlarge "
+        f"it in Crop for Defect: mode '{AROUND_MASK}', and a larger size (the native one of a larger model: 512 px for "
+        "Stable Diffusion 1.5, 1024 px for SDXL); lower mask_blur; or place a larger hole."
+    )
 
 
 NODES: list[type[io.ComfyNode]] = [DefectForgeCropForDefect, DefectForgeMaskedContent, DefectForgeStitch]

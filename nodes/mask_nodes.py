@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from .algorithms.masks import as_mask_batch, grow_and_feather, to_array, to_tensor
-from .algorithms.overlay import overlay
-from .algorithms.pixels import to_u8
+from .algorithms.overlay import shown as shown_on
+from .algorithms.pixels import reduced, to_u8
 from .algorithms.placement.foreground import find_object
 from .algorithms.placement.holes import HoleSettings, place_holes
 from .host import watched
 from .schema import ADVANCED, newer
 
 STOP, USE_ANYWAY, WHOLE_PICTURE = "stop with an error", "use the mask anyway", "take the whole picture"
+
+
+#: Longest side of a photo, in px, above which a reduced copy is looked at: the part and its ribs are seen as well,
+#: and only the masks have the photo's own size.
+LOOKED_AT = 2048
 
 
 class DefectForgeObjectMask(io.ComfyNode):
@@ -86,7 +90,8 @@ class DefectForgeObjectMask(io.ComfyNode):
     ) -> io.NodeOutput:
         masks, confidences = [], []
         for number, photo in enumerate(watched(image[..., :3], len(image))):
-            found = find_object(to_u8(photo), sensitivity, largest_opening)
+            small = to_u8(reduced(photo[None], LOOKED_AT)[0])
+            found = find_object(small, sensitivity, largest_opening, (photo.shape[0], photo.shape[1]))
             mask = found.mask
             problems = list(found.problems)
             if found.confidence < min_confidence:
@@ -102,7 +107,7 @@ class DefectForgeObjectMask(io.ComfyNode):
             masks.append(mask)
             confidences.append(found.confidence)
         out = to_tensor(masks)
-        shown = overlay(image[..., :3].cpu(), out)
+        shown = shown_on(image[..., :3].cpu(), out)
         return io.NodeOutput(out, min(confidences), shown, ui=ui.PreviewImage(shown, cls=cls))
 
 
@@ -230,11 +235,11 @@ class DefectForgePlaceHoleMask(io.ComfyNode):
         labels = []
         for index in watched(range(batch), batch):
             keep = None if barred is None else to_array(barred[index])
-            photo = to_u8(image[index, ..., :3])
+            photo = to_u8(reduced(image[index : index + 1, ..., :3], LOOKED_AT)[0])
             labels.append(place_holes(to_array(parts[index]), seed, index, settings, keep, photo).label)
         label = to_tensor(labels)
-        denoise = torch.stack([torch.from_numpy(grow_and_feather(mask, grow, feather)) for mask in labels])
-        shown = overlay(image[..., :3].cpu(), label)
+        denoise = to_tensor([grow_and_feather(mask, grow, feather) for mask in labels])
+        shown = shown_on(image[..., :3].cpu(), label)
         return io.NodeOutput(label, denoise, shown, ui=ui.PreviewImage(shown, cls=cls))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from .. import __version__
 from . import host
 from .algorithms.masks import as_mask_batch, binarise
-from .algorithms.overlay import overlay
+from .algorithms.overlay import shown as shown_on
 from .algorithms.pixels import to_pil
 from .algorithms.records import pair_record
 from .algorithms.scores.sheet import ScoreSheet
@@ -156,7 +156,7 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
 
 
 def _preview(cls: type[io.ComfyNode], image: Tensor, areas: Tensor) -> list[Any]:
-    return list(ui.PreviewImage(overlay(image, areas), cls=cls).as_dict()["images"])
+    return list(ui.PreviewImage(shown_on(image, areas), cls=cls).as_dict()["images"])
 
 
 def _rows(scores: ScoreSheet | None, count: int) -> list[dict[str, Any]]:

@@ -18,6 +18,9 @@ from .datasets.names import check_output_name
 #: Pairs in one folder before another is opened: file managers and network shares get slow above that.
 SHARD = 1000
 
+#: Pixels of a picture above which it is packed less tightly: a photo of 100 MP would take half a minute.
+_LARGE = 1 << 25
+
 
 @dataclass(frozen=True)
 class PairPaths:
@@ -135,6 +138,8 @@ def _write(picture: Image.Image, path: Path, texts: Mapping[str, Any]) -> None:
     for key, value in texts.items():
         info.add_text(key, value if isinstance(value, str) else json.dumps(value))
     with path.open("wb") as file:
-        picture.save(file, format="PNG", pnginfo=info, compress_level=4)
+        picture.save(
+            file, format="PNG", pnginfo=info, compress_level=4 if picture.width * picture.height <= _LARGE else 1
+        )
         file.flush()
         os.fsync(file.fileno())

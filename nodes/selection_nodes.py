@@ -12,7 +12,7 @@ from torch import Tensor
 from .algorithms.compositing.colour import lock_colours
 from .algorithms.compositing.visible import VisibleRule, colour_distance, noise_floor, visible_change
 from .algorithms.masks import masks_for, to_array, to_tensor
-from .algorithms.overlay import overlay
+from .algorithms.overlay import shown
 from .algorithms.scores.choice import choose, parse_thresholds
 from .algorithms.scores.measures import MEANING, Scores, score_defect
 from .algorithms.scores.references import look_of
@@ -107,7 +107,7 @@ class DefectForgeVisibleMask(io.ComfyNode):
             share = max(share, float(label.mean()))
             labels.append(label if label.mean() <= widest else np.zeros_like(label))
         out = to_tensor(labels)
-        return io.NodeOutput(out, share, ui=ui.PreviewImage(overlay(image[..., :3].cpu(), out), cls=cls))
+        return io.NodeOutput(out, share, ui=ui.PreviewImage(shown(image[..., :3].cpu(), out), cls=cls))
 
 
 class DefectForgeScoreDefect(io.ComfyNode):

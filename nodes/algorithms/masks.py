@@ -6,6 +6,8 @@ Three masks are never mixed up in this project: the *label* mask (hard, what a d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -48,7 +50,12 @@ def as_mask_batch(mask: Tensor, batch: int, height: int, width: int, name: str =
         )
     if mask.shape[0] not in (1, batch):
         raise ValueError(f"{name}: {mask.shape[0]} masks for {batch} pictures; expected one mask, or one for each.")
-    return mask.to(torch.float32).clamp(0.0, 1.0).expand(batch, height, width)
+    mask = mask.to(torch.float32)
+    low, high = torch.aminmax(mask)
+    # A mask that is in range already is not copied: that of a photo of 100 MP has 400 MB.
+    if not (low >= 0.0 and high <= 1.0):
+        mask = mask.clamp(0.0, 1.0)
+    return mask.expand(batch, height, width)
 
 
 def masks_for(image: Tensor, mask: Tensor, name: str) -> Tensor:
@@ -58,7 +65,7 @@ def masks_for(image: Tensor, mask: Tensor, name: str) -> Tensor:
 
 def binarise(mask: Tensor, threshold: float = 0.5) -> Tensor:
     """1.0 where the mask reaches `threshold`, else 0.0. Masks that look white are often 0.98."""
-    return (mask >= threshold).to(torch.float32)
+    return _as_floats((mask >= threshold).cpu().numpy()).to(mask.device)
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
@@ -114,4 +121,18 @@ def to_array(mask: Tensor) -> NDArray[np.bool_]:
 
 def to_tensor(masks: list[NDArray[np.bool_]] | list[NDArray[np.float32]]) -> Tensor:
     """Arrays ``[H, W]`` as one MASK batch ``[B, H, W]``, float32."""
-    return torch.stack([torch.from_numpy(np.asarray(mask, np.float32)) for mask in masks])
+    return as_batch([_as_floats(mask) for mask in masks])
+
+
+def as_batch(pictures: Sequence[Tensor]) -> Tensor:
+    """Pictures or masks of one size as a batch; a single one is not copied."""
+    return pictures[0][None] if len(pictures) == 1 else torch.stack(list(pictures))
+
+
+def _as_floats(area: NDArray[np.bool_] | NDArray[np.float32]) -> Tensor:
+    """1.0 where an area is set. Zeros that are never written to take no memory, and most of a photo has no defect."""
+    if area.dtype != np.bool_:
+        return torch.from_numpy(np.asarray(area, np.float32))
+    out = np.zeros(area.shape, np.float32)
+    np.copyto(out, 1.0, where=np.asarray(area, bool))
+    return torch.from_numpy(out)

@@ -6,8 +6,28 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
+from .pixels import reduced
+
 #: Tint of the masked area; green is rare on machined and natural parts alike.
 COLOUR = (0.10, 0.95, 0.25)
+
+
+#: Longest side of a picture that is only looked at, in px; larger photos are shown smaller.
+SHOWN_SIDE = 2048
+
+
+def shown(image: Tensor, mask: Tensor, strength: float = 0.35) -> Tensor:
+    """`overlay`, of a smaller copy where the photo is larger than `SHOWN_SIDE`: a photo of 100 MP is not tinted whole.
+
+    Args:
+        image: ``[B, H, W, 3]``, 0..1.
+        mask: ``[B, H, W]``, 0..1.
+        strength: share of the colour in the tinted area; 0 draws the outline only.
+
+    Returns:
+        ``[B, h, w, 3]``, 0..1; ``H, W`` up to `SHOWN_SIDE`.
+    """
+    return overlay(reduced(image, SHOWN_SIDE), reduced(mask[..., None], SHOWN_SIDE)[..., 0], strength=strength)
 
 
 def overlay(image: Tensor, mask: Tensor, colour: tuple[float, float, float] = COLOUR, strength: float = 0.35) -> Tensor:

@@ -33,7 +33,33 @@ def from_u8(array: NDArray[np.uint8]) -> Tensor:
 
 def to_pil(image: Tensor) -> Image.Image:
     """One IMAGE ``[H, W, 3]`` or MASK ``[H, W]`` as an RGB or grey picture."""
-    return Image.fromarray(to_u8(image))
+    height, width = image.shape[:2]
+    if height <= _STRIP:
+        return Image.fromarray(to_u8(image))
+    # In strips: Pillow's own copy of a photo of 100 MP takes 400 MB already.
+    picture = Image.new(Image.fromarray(to_u8(image[:1])).mode, (width, height))
+    for top in range(0, height, _STRIP):
+        picture.paste(Image.fromarray(to_u8(image[top : top + _STRIP])), (0, top))
+    return picture
+
+
+def reduced(image: Tensor, side: int) -> Tensor:
+    """A copy of pictures ``[B, H, W, C]`` of at most `side` px, by whole steps; up to that size they are themselves.
+
+    Each pixel is the mean of a square; what is left over at the right and at the bottom is cut off.
+    """
+    batch, height, width, channels = image.shape
+    step = -(-max(height, width) // side)
+    if step == 1:
+        return image
+    rows, columns = max(1, height // step), max(1, width // step)
+    out = image.new_empty(batch, rows, columns, channels)
+    for row in range(rows):
+        # Row by row, so that nothing of the size of the photo is made on the way.
+        strip = image[:, row * step : (row + 1) * step, : columns * step]
+        tall, wide = strip.shape[1], strip.shape[2] // columns
+        out[:, row] = strip.reshape(batch, tall, columns, wide, channels).mean(dim=(1, 3))
+    return out
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:

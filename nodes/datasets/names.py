@@ -135,7 +135,7 @@ def safe_name(name: str) -> str:
         return cleaned
     mark = hashlib.sha256(composed.encode("utf-8", "backslashreplace")).hexdigest()[:8]
     suffix = PurePath(cleaned).suffix if is_picture(cleaned) else ""
-    body = cleaned[: -len(suffix)] if suffix else cleaned
+    body = ("_" if _RESERVED.fullmatch(cleaned) else "") + (cleaned[: -len(suffix)] if suffix else cleaned)
     # Cut between characters, not inside one.
     body = body.encode()[: _LONGEST - len(mark) - 1 - len(suffix.encode())].decode("utf-8", "ignore").rstrip(". ")
     return f"{body}-{mark}{suffix}" if body else f"{mark}{suffix}"

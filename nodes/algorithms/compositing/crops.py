@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from ..masks import bounding_box
+from ..masks import as_batch, bounding_box
 from ..pixels import resize, resize_mask
 
 #: Pixels of a picture for each cell of its latent.
@@ -64,9 +64,10 @@ class Stitch:
 
 def hole_diameter(mask: NDArray[np.bool_]) -> float:
     """Diameter in px of the disc that has the area of the mask's largest connected region; thin cracks count little."""
-    labels, count = ndimage.label(mask)
-    if count == 0:
+    box = bounding_box(mask)
+    if box is None:
         return 0.0
+    labels, _ = ndimage.label(mask[box[0] : box[2], box[1] : box[3]])
     return float(2.0 * math.sqrt(np.bincount(labels.ravel())[1:].max() / math.pi))
 
 
@@ -157,11 +158,16 @@ def stitch_one(source: Tensor, mask: Tensor, window: Window, result: Tensor) -> 
         ``[H, W, 3]``.
     """
     out = source.clone()
-    before = source[window.rows, window.columns]
     weight = mask[window.rows, window.columns, None].to(source)
-    after = resize(result.to(source), window.height, window.width)
+    box = bounding_box((weight[..., 0] > 0).cpu().numpy())
+    if box is None:
+        return out
+    # Only where the mask is: the window of a large photo is many times as large.
+    part = (slice(box[0], box[2]), slice(box[1], box[3]))
+    before, weight = source[window.rows, window.columns][part], weight[part]
+    after = resize(result.to(source), window.height, window.width)[part]
     # `where`, not only the blend: before * 1 + after * 0 is not exact for an infinite or NaN pixel of a bad decode.
-    out[window.rows, window.columns] = torch.where(weight > 0, before + (after - before) * weight, before)
+    out[window.rows, window.columns][part] = torch.where(weight > 0, before + (after - before) * weight, before)
     return out
 
 
@@ -187,7 +193,7 @@ def stitch(put_back: Stitch, result: Tensor) -> Tensor:
     """
     photos, results = put_back.image.shape[0], result.shape[0]
     count = pairing(photos, results)
-    return torch.stack(
+    return as_batch(
         [
             stitch_one(
                 put_back.image[i % photos], put_back.mask[i % photos], put_back.windows[i % photos], result[i % results]

@@ -54,7 +54,12 @@ class Foreground:
     problems: tuple[str, ...]
 
 
-def find_object(image: NDArray[np.uint8], sensitivity: float = 1.0, largest_opening: float = 1.0) -> Foreground:
+def find_object(
+    image: NDArray[np.uint8],
+    sensitivity: float = 1.0,
+    largest_opening: float = 1.0,
+    size: tuple[int, int] | None = None,
+) -> Foreground:
     """Find the one part in a picture of a part before a plain background.
 
     Args:
@@ -62,6 +67,7 @@ def find_object(image: NDArray[np.uint8], sensitivity: float = 1.0, largest_open
         sensitivity: above 1 takes fainter differences for the part, below 1 only strong ones.
         largest_opening: holes in the part up to this share of its area are filled; 1 fills all of them, 0.05 leaves
             the bore of a metal nut open.
+        size: height and width of the mask, where `image` is a reduced copy of a larger photo.
 
     Returns:
         The mask with its confidence; `problems` lists why it should not be trusted, and the mask is then empty only
@@ -71,10 +77,11 @@ def find_object(image: NDArray[np.uint8], sensitivity: float = 1.0, largest_open
         raise ValueError(f"sensitivity must be above 0 (1 is neutral), got {sensitivity}")
     from skimage import filters  # here: loading it costs the host's start 0.1 s
 
+    height, width = size or image.shape[:2]
     small = _shrink(image)
     distance = background_distance(small)
     if float(distance.max() - distance.min()) < 1e-6:
-        return Foreground(np.zeros(image.shape[:2], bool), 0.0, ("the picture is one flat colour",))
+        return Foreground(np.zeros((height, width), bool), 0.0, ("the picture is one flat colour",))
     steepness = ndimage.gaussian_gradient_magnitude(np.log1p(distance), 1.0)
     candidates = [
         _largest_part(distance > threshold / sensitivity, largest_opening)
@@ -89,7 +96,7 @@ def find_object(image: NDArray[np.uint8], sensitivity: float = 1.0, largest_open
     part, rest = candidates[best]
     problems = _gate(part, rest)
     confidence = _confidence(distance, part) * (0.5 if problems else 1.0)
-    return Foreground(_enlarge(part, image.shape[0], image.shape[1]), confidence, problems)
+    return Foreground(_enlarge(part, height, width), confidence, problems)
 
 
 def find_part(image: NDArray[np.uint8], largest_opening: float = 1.0) -> NDArray[np.bool_]:

@@ -10,6 +10,7 @@ with six sides twelve, for a disc all.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,16 @@ _TOLERANCE = 0.02
 
 
 class NoPlaceError(ValueError):
-    """A defect of the wanted kind does not fit on the part; the message says why."""
+    """No defect of the wanted kind fits on the part; the message says why.
+
+    Attributes:
+        fitted: how many found a place before that.
+        reasons: why places would not do, and how often.
+    """
+
+    def __init__(self, message: str, fitted: int = 0, reasons: Counter[str] | None = None) -> None:
+        super().__init__(message)
+        self.fitted, self.reasons = fitted, reasons if reasons is not None else Counter()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,16 @@ _GAP = 0.25
 
 #: A core of fewer px across is no hole.
 _LEAST_CORE_DIAMETER = 3.0
+
+#: Longest side of a photo, in px, above which the holes of a strip are kept within one crop. Smaller photos keep the
+#: places that earlier versions gave them.
+_LARGE = 2048
+
+#: Arrangements that are tried before holes count as too many: on an oblong part the first hole may lie in the way.
+_ARRANGEMENTS = 8
+
+_TOO_SMALL = f"the hole would be under {_LEAST_CORE_DIAMETER:g} px across"
+_TOO_LARGE = "nowhere is as far from the edge, the keep-out mask and other holes as size and rim ask"
 
 
 @dataclass(frozen=True)
@@ -128,22 +138,48 @@ def place_holes(
         index: number of the picture in its batch.
         settings: what kind of holes.
         keep_out: ``[H, W]``, where no hole may be, e.g. the rough base of a nut.
-        photo: ``[H, W, 3]`` uint8. Its ribs set the direction of the cracks (without, or where it is smooth, they run
-            along the part's longer axis), and places off its usual surface, such as the base of a nut, are unlikely.
+        photo: ``[H, W, 3]`` uint8, or a reduced copy of it. Its ribs set the direction of the cracks (without, or where
+            it is smooth, they run along the part's longer axis), and places off its usual surface, such as the base of
+            a nut, are unlikely.
 
     Raises:
-        NoPlaceError: an empty part, or no place after `settings.tries` tries; never a clipped or shrunken hole.
+        NoPlaceError: an empty part, or no place after `settings.tries` tries, with how many holes do fit; never a
+            clipped hole, nor one that is smaller than asked for.
     """
     settings = settings or HoleSettings()
     measured = _measure(part, photo)
     if keep_out is not None and keep_out.shape != part.shape:
         raise ValueError(f"keep-out mask is {keep_out.shape[::-1]} px, the object mask {part.shape[::-1]} px")
-    rng = np.random.default_rng([seed, index])
     free = part if keep_out is None else part & ~keep_out
-    label = np.zeros(part.shape, bool)
+    errors: list[NoPlaceError] = []
+    for again in range(_ARRANGEMENTS):
+        # The first one decides nearly always; the others draw from the smaller half of the range, then from less.
+        rng, wanted = np.random.default_rng([seed, index, again] if again else [seed, index]), settings
+        if again:
+            range_ = settings.max_size / settings.min_size
+            wanted = replace(settings, max_size=settings.min_size * range_ ** (1.0 - again / (_ARRANGEMENTS - 1)))
+        try:
+            return _arrange(rng, measured, free, wanted, photo)
+        except NoPlaceError as error:
+            errors.append(error)
+    best = max(errors, key=lambda error: error.fitted)
+    message = _no_place(best.reasons, best.fitted, measured, free, settings)
+    raise NoPlaceError(message, best.fitted, best.reasons)
+
+
+def _arrange(
+    rng: np.random.Generator,
+    measured: _Part,
+    free: NDArray[np.bool_],
+    settings: HoleSettings,
+    photo: NDArray[np.uint8] | None,
+) -> Placement:
+    """All holes, one after the other; the places of the first ones may leave none for the last."""
+    part = free
+    label = np.zeros(free.shape, bool)
     holes: list[PlacedHole] = []
     for number in range(settings.count):
-        box, top, left, hole = _place_one(rng, measured, free, settings, photo, f"{number + 1} of {settings.count}")
+        box, top, left, hole = _place_one(rng, measured, free, settings, photo, number)
         rows, columns = slice(top, top + box.shape[0]), slice(left, left + box.shape[1])
         label[rows, columns] |= box
         holes.append(hole)
@@ -153,7 +189,18 @@ def place_holes(
             gap = max(2, round(_GAP * hole.core_radius))
             wide = (slice(max(0, top - gap), rows.stop + gap), slice(max(0, left - gap), columns.stop + gap))
             free[wide] &= ndimage.distance_transform_edt(~label[wide]) > gap
+            if number == 0 and max(free.shape) > _LARGE:
+                _keep_together(free, hole.centre)
     return Placement(label, tuple(holes))
+
+
+def _keep_together(free: NDArray[np.bool_], centre: tuple[float, float]) -> None:
+    """On a long strip, leave free only what one square crop can hold together with the first hole."""
+    for axis, middle in enumerate(centre):
+        reach = 0.45 * min(free.shape)
+        along = np.moveaxis(free, axis, 0)
+        along[: max(0, math.ceil(middle - reach))] = False
+        along[math.floor(middle + reach) + 1 :] = False
 
 
 def _measure(part: NDArray[np.bool_], photo: NDArray[np.uint8] | None) -> _Part:
@@ -199,10 +246,10 @@ def _place_one(
     free: NDArray[np.bool_],
     settings: HoleSettings,
     photo: NDArray[np.uint8] | None,
-    which: str,
+    fitted: int,
 ) -> tuple[NDArray[np.bool_], int, int, PlacedHole]:
     # Padded, so that the picture's own border is a rim too.
-    depth = ndimage.distance_transform_edt(np.pad(_reduce(free) > 0.99, 1))[1:-1, 1:-1] * part.cell
+    depth = _depth(part, free)
     failures: Counter[str] = Counter()
     for _ in range(settings.tries):
         # Squared: small holes are more frequent than large ones (median 4.1 % in a range of 3.3 to 7.8 %).
@@ -212,19 +259,21 @@ def _place_one(
         core_area = area * (0.94 if crack_count == 0 else rng.uniform(0.72, 0.92))
         radius = math.sqrt(core_area / math.pi)
         if 2 * radius < _LEAST_CORE_DIAMETER:
-            failures[f"the hole would be under {_LEAST_CORE_DIAMETER:g} px across"] += 1
+            failures[_TOO_SMALL] += 1
             continue
         weights = np.where(depth >= radius * (1.0 + settings.rim), _preference(part, radius), 0.0)
         total = float(weights.sum())
         if total == 0.0:
-            failures["nowhere is as far from the edge, the keep-out mask and other holes as size and rim ask"] += 1
+            failures[_TOO_LARGE] += 1
             continue
         cell = int(np.searchsorted(np.cumsum(weights.ravel()), rng.uniform() * total, side="right"))
         cell = min(cell, weights.size - 1)
         row, column = divmod(cell, weights.shape[1])
         jitter = rng.uniform(-0.5, 0.5, 2)
         centre = (float((row + 0.5 + jitter[0]) * part.cell - 0.5), float((column + 0.5 + jitter[1]) * part.cell - 0.5))
-        direction = line_direction(photo, centre, radius, part.axis)
+        # The photo may be a reduced copy: large ones are not turned into 8 bits for the sake of their ribs.
+        scale = 1.0 if photo is None else photo.shape[0] / part.mask.shape[0]
+        direction = line_direction(photo, (centre[0] * scale, centre[1] * scale), radius * scale, part.axis)
         shape = HoleShape(draw_core(rng, core_area), draw_cracks(rng, crack_count, radius, part.diameter, direction))
         shape = _trim_cracks(shape, centre, free, area * (1.0 - _LEAST_CORE))
         result = _draw(shape, centre, area, part.mask, free)
@@ -237,11 +286,36 @@ def _place_one(
             failures["its area came out of the size range"] += 1
             continue
         return box, top, left, PlacedHole(centre, radius * core_scale, placed, len(shape.cracks))
+    raise NoPlaceError("no place", fitted, failures)
+
+
+def _depth(part: _Part, free: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Distance of each cell from the nearest place that is not free, in px of the photo."""
+    # Padded, so that the picture's own border is a rim too.
+    return np.asarray(ndimage.distance_transform_edt(np.pad(_reduce(free) > 0.99, 1))[1:-1, 1:-1] * part.cell)
+
+
+def _no_place(failures: Counter[str], fitted: int, part: _Part, free: NDArray[np.bool_], settings: HoleSettings) -> str:
+    """Why the holes find no place, and what would really help."""
     reasons = "; ".join(f"{reason} ({times} times)" for reason, times in failures.most_common())
-    raise NoPlaceError(
-        f"No place for hole {which} after {settings.tries} tries: {reasons}. Make the holes smaller (size "
-        f"{settings.min_size:g} to {settings.max_size:g} of a part of {part.area} px now) or fewer, lower the distance "
-        f"to the rim ({settings.rim:g}), or shrink the keep-out mask."
+    count = settings.count
+    text = f"No place for hole {fitted + 1} of {count} after {settings.tries} tries: {reasons}."
+    if fitted:
+        text = f"Only {fitted} of {count} holes fit, in {_ARRANGEMENTS} arrangements. {text}"
+    if failures.most_common(1)[0][0] == _TOO_SMALL:
+        least = math.pi / 4 * _LEAST_CORE_DIAMETER**2 / 0.72 / part.area
+        return (
+            f"{text} The part has only {part.area} px, and a hole of {settings.min_size:g} to {settings.max_size:g} of "
+            f"it is too small to be drawn: raise the sizes to {least:.2g} at least, or take photos on which the part "
+            "is larger. The working crop and its size enlarge what is there, but cannot make a hole of 2 px one of 3."
+        )
+    mend = f"take a count of {fitted}" if fitted else "make the holes smaller"
+    widest = float(_depth(part, free).max()) / (1.0 + settings.rim)
+    share = math.pi * widest**2 / part.area
+    return (
+        f"{text} To mend it, {mend}: a hole of more than about {share:.2g} of the part fits nowhere (asked for: "
+        f"{settings.min_size:g} to {settings.max_size:g} of {part.area} px); or lower the distance to the rim "
+        f"({settings.rim:g}), or shrink the keep-out mask."
     )
 
 

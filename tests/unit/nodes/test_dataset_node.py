@@ -158,3 +158,25 @@ def test_the_fingerprint_follows_photo_mask_and_count(dataset):
 
 def test_linked_inputs_are_left_to_the_run():
     assert DefectForgeLoadMVTec.validate_inputs(root="nothing", category="x") is True
+
+
+def test_what_was_assumed_is_shown_on_the_node_and_logged(dataset, caplog):
+    write(dataset / "hazelnut/train/good/1.png", np.full((12, 10), 2048, np.uint16))
+    output = DefectForgeLoadMVTec.execute(**request())
+    assert torch.allclose(output.args[0], torch.full((1, 12, 10, 3), 128 / 255))
+    assert "read as 12 bits" in output.ui["text"][0]
+    assert "hazelnut/train/good/1.png: its 16-bit values" in caplog.text
+    assert DefectForgeLoadMVTec.execute(**request(index=1)).ui is None
+
+
+@pytest.mark.parametrize("type_", ["good", "ok", "OK"])
+def test_a_good_part_is_found_by_either_name(dataset, type_):
+    write(dataset / "01/train/ok/0.bmp", np.zeros((4, 4, 3), np.uint8))
+    write(dataset / "01/test/ko/1.png", np.zeros((4, 4, 3), np.uint8))
+    assert load(category="01", type=type_)[2:] == ("01/train/ok/0.bmp", 1)
+
+
+def test_a_photo_over_the_limit_names_the_variable_that_raises_it(dataset, monkeypatch):
+    monkeypatch.setenv("DEFECTFORGE_MAX_PIXELS", "100")
+    with pytest.raises(ValueError, match="DEFECTFORGE_MAX_PIXELS=120 in its environment"):
+        load()

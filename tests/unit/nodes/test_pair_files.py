@@ -142,3 +142,9 @@ def test_the_record_is_in_the_picture_too(saved):
     shown, output = saved
     with Image.open(output / "run/hazelnut/test/hole/000000.png") as picture:
         assert json.loads(picture.text["defectforge"]) == shown["defectforge_pairs"][0]["record"]
+
+
+@pytest.mark.parametrize("name", ["dot.", "CON", "a:b", 'a"b', "line\nend", "x" * 200])
+def test_a_folder_s_name_that_windows_cannot_hold_is_refused(name):
+    with pytest.raises(ValueError, match="filename_prefix"):
+        safe_prefix(f"results/{name}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+from defectforge.nodes.datasets.names import safe_name
 from defectforge.runner.errors import RequestError
-from defectforge.runner.plans.photos import Category, categories, check_photos
+from defectforge.runner.plans.photos import Category, categories, check_photos, summed_up
+from defectforge.runner.plans.plan import Input
 
 
 def test_good_photos_come_from_train_and_from_test_where_there_is_no_training_split(mvtec: Path) -> None:
@@ -68,3 +71,55 @@ def test_broken_pictures_and_masks_of_another_size_are_all_told_at_once(mvtec: P
         check_photos(category.good_photos() + category.defect_photos("hole"))
     assert [p.code for p in caught.value.problems] == ["data.image_broken", "data.image_broken", "data.mask_size"]
     assert "10x10" in caught.value.text() and "24x16" in caught.value.text()
+
+
+def test_the_only_category_need_not_be_named(mvtec: Path) -> None:
+    assert Category(mvtec).name == "hazelnut"
+    shutil.copytree(mvtec / "hazelnut", mvtec / "nut")
+    assert "--category with one of them" in message(lambda: Category(mvtec))
+
+
+def test_a_layout_may_be_forced(mvtec: Path) -> None:
+    assert Category(mvtec, layout="visa").read.layout.name == "visa"
+    assert "is not a dataset in the layout BTAD" in message(lambda: Category(mvtec, layout="btad"))
+    assert "did you mean 'btad'?" in message(lambda: Category(mvtec, layout="btat"))
+
+
+def test_notes_of_one_kind_are_said_once(mvtec: Path) -> None:
+    from PIL import Image
+
+    for number, path in enumerate(sorted((mvtec / "hazelnut/train/good").iterdir())):
+        Image.new("I;16", (24, 16), 1000 + number).save(path)
+    notes = summed_up(check_photos(Category(mvtec).good_photos()).values())
+    assert len(notes) == 1
+    assert notes[0].startswith("hazelnut/train/good/000.png: its 16-bit values (1000 to 1000) are read as 12 bits")
+    assert notes[0].endswith("(so it is with 2 more)")
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe.png", b"line\nend.png", b"\x1b[31m.png"])
+def test_a_name_that_cannot_travel_is_refused_escaped(mvtec: Path, name: bytes) -> None:
+    good = mvtec / "hazelnut/train/good"
+    os.rename(good / "000.png", os.fsencode(good) + b"/" + name)
+    text = message(lambda: check_photos(Category(mvtec).good_photos()))
+    assert "cannot be used: its name" in text
+    assert text.isprintable() or all(line.isprintable() for line in text.splitlines())
+    assert "\\x" in text or "\\n" in text
+
+
+@pytest.mark.parametrize(
+    "name", ['a "b".png', "back\\slash.png", "a:b.png", "dot..png", "\U0001f95c.png", "x" * 245 + ".png"]
+)
+def test_a_name_of_any_other_kind_travels_as_a_safe_one(mvtec: Path, name: str) -> None:
+    good = mvtec / "hazelnut/train/good"
+    (good / "000.png").rename(good / name)
+    checked = check_photos(Category(mvtec).good_photos())
+    item = next(Input("1", found) for photo, found in checked.items() if photo.path.name == name)
+    last = item.address.rpartition("/")[2]
+    assert item.address.startswith(f"{item.root}/hazelnut/train/good/")
+    assert last == safe_name(name) and len(last) <= 80 and last.endswith(".png")
+    assert not set(last) & set('":\\')
+
+
+def test_large_photos_need_the_option_that_the_message_names(mvtec: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEFECTFORGE_MAX_PIXELS", "100")
+    assert "--max-pixels 384" in message(lambda: check_photos(Category(mvtec).good_photos()))
