@@ -1,6 +1,7 @@
 """How long a mask of each type and a transplant take at 1024x1024 on one core.
 
-`python tests/benchmarks/bench_any_part.py` is not a test: a slow machine would fail it. Prints the median and the worst of many seeds, in ms of processor time.
+`python tests/benchmarks/bench_any_part.py` is not a test: a slow machine would fail it. Prints the median and the worst
+of many seeds, in ms of processor time.
 """
 
 from __future__ import annotations

@@ -180,18 +180,18 @@ def draw_motion(
     points = np.argwhere(defect.mask).astype(np.float64)
     centre = points.mean(axis=0)
     ratio = _size_ratio(here, there, defect.mask.shape, target.shape)
-    area = len(points) * (ratio * settings.smallest) ** 2
-    if area > 0.9 * there.area:
-        raise NoPlaceError(
-            f"the defect is larger than the part: moved at its smallest it covers {area:.0f} px, the part "
-            f"{there.area} px. Give another defect, or allow smaller sizes."
-        )
     # A defect at the rim lies partly off its own part, and may on the other one.
     off = 1.0 - float(own[defect.mask].mean())
     if off > 0.9:
         raise NoPlaceError(
             f"{off:.0%} of the defect lies off its own part: check the object mask of the defect's photo, or connect "
             "a mask of the part of your own."
+        )
+    area = len(points) * (ratio * settings.smallest) ** 2
+    if area > 0.9 * there.area:
+        raise NoPlaceError(
+            f"the defect is larger than the part: moved at its smallest it covers {area:.0f} px, the part "
+            f"{there.area} px. Give another defect, or allow smaller sizes."
         )
     least = _LEAST_ON_PART if off < 0.005 else max(0.0, 1.0 - off - 0.1)
     sample = points[:: max(1, len(points) // 1500)]
