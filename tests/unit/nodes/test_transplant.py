@@ -21,9 +21,8 @@ from defectforge.nodes.algorithms.placement.motion import (
     Defect,
     MotionSettings,
     draw_motion,
-    landing_box,
 )
-from defectforge.nodes.algorithms.placement.moving import moved_mask
+from defectforge.nodes.algorithms.placement.moving import landing_box, moved_mask
 from scipy import ndimage
 
 SIDE = 240
