@@ -169,9 +169,8 @@ def draw_motion(
         warp = _warp(rng, settings.jitter * size)
         shift = rng.normal(0.0, 1.0, 2) * settings.shift * there.radius
         cell = rng.uniform(0.0, 1.0, 3)
-        drawn_out = (
-            (settings.stretch ** rng.uniform(), rng.uniform(0.0, math.pi)) if settings.stretch > 1 else (1.0, 0.0)
-        )
+        # Squared: most keep about their proportions, a few become gashes.
+        drawn_out = (settings.stretch ** (rng.uniform() ** 2), rng.uniform(0.0, math.pi))
         if shading is not None and not keeps_light(shading, way.angle + extra, way.mirrored):
             failures["its lit side would turn away from the light"] += 1
             continue

@@ -220,3 +220,18 @@ def test_a_defect_that_fits_nowhere_says_why(broken):
     barred = np.ones((SIDE, SIDE), bool)
     with pytest.raises(NoPlaceError, match="after 64 tries"):
         draw_motion(defect, oval(), np.random.default_rng(0), MotionSettings(ANYWHERE), keep_out=barred)
+
+
+def test_a_drawn_out_defect_keeps_its_area_and_gets_longer(broken):
+    _, defect = broken
+    settings = MotionSettings(stretch=6.0, jitter=0.0, smallest=0.8, largest=0.8)
+    longest = 0.0
+    for seed in range(6):
+        motion = draw_motion(defect, oval(), np.random.default_rng(seed), settings)
+        label = moved_mask(defect.mask, motion.back, (SIDE, SIDE), landing_box(motion, defect.mask))
+        assert label.sum() == pytest.approx(defect.mask.sum() * motion.scale**2, rel=0.1)
+        assert part_frame(label).elongation == pytest.approx(motion.stretch[0], rel=0.15)
+        longest = max(longest, motion.stretch[0])
+    assert longest > 2
+    with pytest.raises(ValueError, match="stretch: expected 1 to 10"):
+        MotionSettings(stretch=0.5)
