@@ -11,10 +11,10 @@ from .algorithms.compositing.transplant import BLENDS, FEATHERED, BlendSettings,
 from .algorithms.masks import as_mask_batch, grow_and_feather, to_array, to_tensor
 from .algorithms.overlay import overlay
 from .algorithms.pixels import to_u8
-from .algorithms.placement.motion import ANYWHERE, PLACES, Defect, MotionSettings, draw_motion, landing_box
-from .algorithms.placement.moving import moved_mask
+from .algorithms.placement.motion import MotionSettings, draw_motion
+from .algorithms.placement.moving import landing_box, moved_mask
 from .host import watched
-from .part_inputs import part_of, usual_places
+from .part_inputs import motion_inputs, part_of, real_defects, usual_places
 
 
 class DefectForgeTransplantDefect(io.ComfyNode):
@@ -35,68 +35,7 @@ class DefectForgeTransplantDefect(io.ComfyNode):
                     "reference", tooltip="Photos of real defects. Photo i of the batch takes defect i, over and over."
                 ),
                 io.Mask.Input("reference_mask", tooltip="Where the defect is on its photo: its ground truth."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Decides place, turn, size and bending. Photo i of a batch is drawn with (seed, i).",
-                ),
-                io.Combo.Input(
-                    "place",
-                    options=list(PLACES),
-                    default=ANYWHERE,
-                    tooltip="'its own place' keeps the defect where it was on its own part: right for a rim, a neck, "
-                    "an imprint. 'anywhere on the part' gives more variety.",
-                ),
-                io.Float.Input(
-                    "shift",
-                    default=0.1,
-                    min=0.0,
-                    max=2.0,
-                    step=0.01,
-                    tooltip="At 'its own place': how far it strays from there, in radii of the part (standard "
-                    "deviation).",
-                ),
-                io.Float.Input(
-                    "turn",
-                    default=180.0,
-                    min=0.0,
-                    max=180.0,
-                    step=1.0,
-                    tooltip="Most degrees by which the defect is turned, beside the turn that lays its part on this "
-                    "one. Lower it where defects follow the part, such as scratches along a wire.",
-                ),
-                io.Float.Input(
-                    "min_scale",
-                    default=0.8,
-                    min=0.1,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="Least size as a factor of the real one; the parts' sizes are evened out first.",
-                ),
-                io.Float.Input(
-                    "max_scale",
-                    default=1.25,
-                    min=0.1,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="Greatest size as a factor of the real one.",
-                ),
-                io.Boolean.Input(
-                    "mirror",
-                    default=True,
-                    tooltip="Whether the defect may be mirrored. Off for print and letters.",
-                ),
-                io.Float.Input(
-                    "jitter",
-                    default=0.04,
-                    min=0.0,
-                    max=0.3,
-                    step=0.01,
-                    tooltip="Elastic bending of the defect, as a share of its size; mask and pixels bend alike.",
-                ),
+                *motion_inputs("defect"),
                 io.Boolean.Input(
                     "keep_light",
                     default=True,
@@ -178,6 +117,7 @@ class DefectForgeTransplantDefect(io.ComfyNode):
         max_scale: float,
         mirror: bool,
         jitter: float,
+        stretch: float,
         keep_light: bool,
         blend: str,
         match: float,
@@ -188,7 +128,9 @@ class DefectForgeTransplantDefect(io.ComfyNode):
         reference_part_mask: Tensor | None = None,
         keep_out: Tensor | None = None,
     ) -> io.NodeOutput:
-        motion_settings = MotionSettings(place, shift, turn, min_scale, max_scale, mirror, jitter, keep_light, tries)
+        motion_settings = MotionSettings(
+            place, shift, turn, min_scale, max_scale, mirror, jitter, keep_light, tries, stretch
+        )
         blend_settings = BlendSettings(blend, match, feather, grain)
         defects = real_defects(reference, reference_mask, reference_part_mask)
         batch, height, width = image.shape[:3]
@@ -235,62 +177,7 @@ class DefectForgeTransplantMask(io.ComfyNode):
                 io.Image.Input("image", tooltip="Photos of good parts: a mask is moved onto each."),
                 io.Image.Input("reference", tooltip="Photos of real defects; only their parts are looked at."),
                 io.Mask.Input("reference_mask", tooltip="Where the defect is on its photo: its ground truth."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="Decides place, turn, size and bending. Photo i of a batch is drawn with (seed, i).",
-                ),
-                io.Combo.Input(
-                    "place",
-                    options=list(PLACES),
-                    default=ANYWHERE,
-                    tooltip="'its own place' keeps the mask where it was on its own part; 'anywhere on the part' gives "
-                    "more variety.",
-                ),
-                io.Float.Input(
-                    "shift",
-                    default=0.1,
-                    min=0.0,
-                    max=2.0,
-                    step=0.01,
-                    tooltip="At 'its own place': how far it strays from there, in radii of the part.",
-                ),
-                io.Float.Input(
-                    "turn",
-                    default=180.0,
-                    min=0.0,
-                    max=180.0,
-                    step=1.0,
-                    tooltip="Most degrees by which it is turned, beside the turn that lays its part on this one.",
-                ),
-                io.Float.Input(
-                    "min_scale",
-                    default=0.8,
-                    min=0.1,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="Least size as a factor of the real one; the parts' sizes are evened out first.",
-                ),
-                io.Float.Input(
-                    "max_scale",
-                    default=1.25,
-                    min=0.1,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="Greatest size as a factor of the real one.",
-                ),
-                io.Boolean.Input("mirror", default=True, tooltip="Whether the mask may be mirrored."),
-                io.Float.Input(
-                    "jitter",
-                    default=0.04,
-                    min=0.0,
-                    max=0.3,
-                    step=0.01,
-                    tooltip="Elastic bending of the mask, as a share of its size.",
-                ),
+                *motion_inputs("mask"),
                 io.Int.Input("tries", default=64, min=1, max=1000, tooltip="Motions tried before an error says why."),
                 io.Float.Input(
                     "grow",
@@ -345,6 +232,7 @@ class DefectForgeTransplantMask(io.ComfyNode):
         max_scale: float,
         mirror: bool,
         jitter: float,
+        stretch: float,
         tries: int,
         grow: float,
         feather: float,
@@ -352,7 +240,7 @@ class DefectForgeTransplantMask(io.ComfyNode):
         reference_part_mask: Tensor | None = None,
         keep_out: Tensor | None = None,
     ) -> io.NodeOutput:
-        settings = MotionSettings(place, shift, turn, min_scale, max_scale, mirror, jitter, False, tries)
+        settings = MotionSettings(place, shift, turn, min_scale, max_scale, mirror, jitter, False, tries, stretch)
         defects = real_defects(reference, reference_mask, reference_part_mask)
         batch, height, width = image.shape[:3]
         barred = None if keep_out is None else as_mask_batch(keep_out, batch, height, width, "keep_out")
@@ -370,24 +258,6 @@ class DefectForgeTransplantMask(io.ComfyNode):
         denoise = torch.stack([torch.from_numpy(grow_and_feather(mask, grow, feather)) for mask in labels])
         shown = overlay(image[..., :3].cpu(), label)
         return io.NodeOutput(label, denoise, shown, ui=ui.PreviewImage(shown, cls=cls))
-
-
-def real_defects(reference: Tensor, reference_mask: Tensor, part_mask: Tensor | None) -> list[Defect]:
-    """The defects of a batch of photos with their ground truth."""
-    count, height, width = reference.shape[:3]
-    masks = as_mask_batch(reference_mask, count, height, width, "reference_mask")
-    found = []
-    for number in range(count):
-        photo, mask = to_u8(reference[number, ..., :3]), to_array(masks[number])
-        if not mask.any():
-            raise ValueError(
-                f"reference_mask, photo {number}: the mask is empty, so there is no defect to move. Give a photo of a "
-                "real defect with its ground truth, e.g. Load MVTec Photo with split 'test' and the defect's type."
-            )
-        # The defect may look like the background: openings belong to the part, and so does the defect.
-        part = part_of(photo, part_mask, number, count, "reference_part_mask", largest_opening=1.0)
-        found.append(Defect(mask, part, photo))
-    return found
 
 
 NODES: list[type[io.ComfyNode]] = [DefectForgeTransplantMask, DefectForgeTransplantDefect]

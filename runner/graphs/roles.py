@@ -12,10 +12,10 @@ LOADER = "DefectForgeLoadMVTec"
 SAVER = "DefectForgeSaveDefectPair"
 KEEPER = "DefectForgeKeepBest"
 SEED_INPUTS = ("seed", "noise_seed")
-# Nodes that put a crop back into its photo.
-PUTS_BACK = ("DefectForgeStitch", "DefectForgeBlendDefect")
 # The reference's noise has its own seed: varying it with every picture would throw the reference cache away.
 KEEPS_ITS_SEED = {"DefectForgeReferenceOnly"}
+# What gives photos back at their own size.
+KEEP_SIZE = {"DefectForgeStitch", "DefectForgeBlendDefect", "DefectForgeTransplantDefect"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Roles:
     seeds: tuple[tuple[str, str], ...]
     default_type: str
     keeps_size: bool
-    """True where the result goes back into the photo (a stitch): it must have the photo's size."""
+    """True where the result goes back into the photo (a stitch, a transplant): it must have the photo's size."""
     may_be_empty: bool
     """True where the workflow saves an empty label mask on purpose."""
     keep: int = 1
@@ -83,7 +83,7 @@ def find_roles(graph: Graph, name: str) -> Roles:
         saver=saver,
         seeds=tuple(_seeds(graph)),
         default_type=type_ if isinstance(type_, str) and type_ else "hole",
-        keeps_size=any(graph[node_id]["class_type"] in PUTS_BACK for node_id in feeding),
+        keeps_size=any(graph[node_id]["class_type"] in KEEP_SIZE for node_id in feeding),
         may_be_empty=_mask_is_empty_on_purpose(graph, saver),
         keep=_keep(graph, feeding),
     )

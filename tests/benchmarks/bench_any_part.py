@@ -1,7 +1,7 @@
 """How long a mask of each type and a transplant take at 1024x1024 on one core.
 
-`python tests/benchmarks/bench_any_part.py` is not a test: a slow machine would fail it. Prints the median and the
-worst of many seeds, in ms of processor time.
+`python tests/benchmarks/bench_any_part.py` is not a test: a slow machine would fail it. Prints the median and the worst
+of many seeds, in ms of processor time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from bench_placement import SIDE, part, report
 from defectforge.nodes.algorithms.compositing.transplant import BLENDS, BlendSettings, transplant
 from defectforge.nodes.algorithms.placement.defects import TYPES
 from defectforge.nodes.algorithms.placement.defects.place import REAL_SHAPES, PlaceSettings, place_defects
-from defectforge.nodes.algorithms.placement.motion import Defect, draw_motion, landing_box
+from defectforge.nodes.algorithms.placement.motion import Defect, draw_motion
+from defectforge.nodes.algorithms.placement.moving import landing_box
 from defectforge.nodes.algorithms.placement.prior import fit_prior
 
 SEEDS = 40

@@ -38,6 +38,9 @@ _SURE = 0.5
 #: Blocks along a side in which a texture is compared with itself, and how far (Lab) its border may differ.
 _BLOCKS, _ALIKE = 8, 8.0
 
+#: Share of a texture's blocks that look alike; the rest may be a large defect.
+_MOST_BLOCKS = 0.85
+
 
 @dataclass(frozen=True)
 class Foreground:
@@ -109,11 +112,12 @@ def find_part(image: NDArray[np.uint8], largest_opening: float = 1.0) -> NDArray
     Raises:
         ValueError: neither; a mask that might be wrong is not given.
     """
+    # A coarse pattern has lines of its own that stand out clearly: the texture is asked about first.
+    if fills_picture(image):
+        return np.ones(image.shape[:2], bool)
     found = find_object(image, largest_opening=largest_opening)
     if found.confidence >= _SURE and not found.problems:
         return found.mask
-    if fills_picture(image):
-        return np.ones(image.shape[:2], bool)
     problems = "; ".join((*found.problems, f"confidence {found.confidence:.2f} of {_SURE:g} needed"))
     raise ValueError(
         f"no part found that can be trusted: {problems}. It is neither one part before a plain background nor a "
@@ -137,7 +141,9 @@ def fills_picture(image: NDArray[np.uint8]) -> bool:
     border = ~middle
     border[1:-1, 1:-1] = False
     apart = np.abs(np.median(looks[middle], axis=0) - np.median(looks[border], axis=0))
-    return bool(np.sqrt(np.square(apart).sum()) < _ALIKE)
+    # A part that is larger than the photo leaves its corners free: then too many blocks are unlike the others.
+    unlike = np.sqrt(np.square(looks - np.median(looks, axis=(0, 1))).sum(axis=-1))
+    return bool(np.sqrt(np.square(apart).sum()) < _ALIKE and np.quantile(unlike, _MOST_BLOCKS) < 2 * _ALIKE)
 
 
 def background_distance(image: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""How a defect moves from its own part to another: one map of places, for its mask and for its pixels alike.
+"""Drawing how a defect moves from its own part to another.
 
 The map is a similarity (turn, mirroring, size) in the parts' own frames, with an elastic jitter. Mask and pixels go
 through the same map, so a moved mask is the label of the moved pixels, exactly.
@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from .frame import NoPlaceError, PartFrame, part_frame, separate_parts, turns
 from .light import inner_shading, keeps_light
+from .moving import Motion
 
 #: Longest side of the maps in which places are looked for.
 _MAP_SIDE = 192
@@ -44,6 +45,7 @@ class MotionSettings:
         jitter: standard deviation of the elastic jitter, as a share of the defect's size.
         keep_light: refuse turns that would take its lit side away from the light.
         tries: motions tried before giving up.
+        stretch: most by which it is drawn out in a random direction, as a ratio of length to width; 1 is not at all.
     """
 
     place: str = ANYWHERE
@@ -55,6 +57,7 @@ class MotionSettings:
     jitter: float = 0.04
     keep_light: bool = True
     tries: int = 64
+    stretch: float = 1.0
 
     def __post_init__(self) -> None:
         if self.place not in PLACES:
@@ -63,58 +66,13 @@ class MotionSettings:
             raise ValueError(
                 f"size: expected 0 < smallest <= largest <= 10 (factors), got {self.smallest:g} to {self.largest:g}"
             )
+        if not 1.0 <= self.stretch <= 10.0:
+            raise ValueError(f"stretch: expected 1 to 10 (length over width), got {self.stretch:g}")
         if not (0 <= self.turn <= 180 and 0 <= self.jitter <= 0.3 and 0 <= self.shift <= 2 and self.tries >= 1):
             raise ValueError(
                 "expected turn 0 to 180 (degrees), jitter 0 to 0.3, shift 0 to 2 and at least one try; got turn "
                 f"{self.turn:g}, jitter {self.jitter:g}, shift {self.shift:g}, tries {self.tries}"
             )
-
-
-@dataclass(frozen=True)
-class Motion:
-    """A map from places on the target picture back to places on the source picture.
-
-    Attributes:
-        source: (y, x) around which the defect turns on its own picture, px.
-        target: (y, x) where that point goes, px.
-        angle: rad, from x towards y, after mirroring.
-        mirrored: at the vertical axis through `source`.
-        scale: factor on its size, in px.
-        warp: ``[2, G, G]``, displacement in source px on a grid over the defect's surroundings.
-        reach: half the side of the square that the grid spans, source px.
-    """
-
-    source: tuple[float, float]
-    target: tuple[float, float]
-    angle: float
-    mirrored: bool
-    scale: float
-    warp: NDArray[np.float64]
-    reach: float
-
-    def back(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Where on the source picture the places (y, x) of the target picture come from."""
-        cos, sin = math.cos(self.angle) / self.scale, math.sin(self.angle) / self.scale
-        dy, dx = y - self.target[0], x - self.target[1]
-        across, down = cos * dx + sin * dy, -sin * dx + cos * dy
-        if self.mirrored:
-            across = -across
-        if self.warp.any():
-            side = self.warp.shape[-1] - 1
-            grid = [np.clip((offset / self.reach + 1) * 0.5 * side, 0, side) for offset in (down, across)]
-            moved = [ndimage.map_coordinates(layer, grid, order=3, mode="nearest") for layer in self.warp]
-            down, across = down + moved[0], across + moved[1]
-        return self.source[0] + down, self.source[1] + across
-
-    def forth(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where the points ``[N, 2]`` (y, x) of the source picture go, the elastic jitter aside."""
-        down, across = points[:, 0] - self.source[0], points[:, 1] - self.source[1]
-        if self.mirrored:
-            across = -across
-        cos, sin = math.cos(self.angle) * self.scale, math.sin(self.angle) * self.scale
-        return np.stack(
-            [self.target[0] + sin * across + cos * down, self.target[1] + cos * across - sin * down], axis=-1
-        )
 
 
 @dataclass(frozen=True)
@@ -180,18 +138,18 @@ def draw_motion(
     points = np.argwhere(defect.mask).astype(np.float64)
     centre = points.mean(axis=0)
     ratio = _size_ratio(here, there, defect.mask.shape, target.shape)
-    area = len(points) * (ratio * settings.smallest) ** 2
-    if area > 0.9 * there.area:
-        raise NoPlaceError(
-            f"the defect is larger than the part: moved at its smallest it covers {area:.0f} px, the part "
-            f"{there.area} px. Give another defect, or allow smaller sizes."
-        )
     # A defect at the rim lies partly off its own part, and may on the other one.
     off = 1.0 - float(own[defect.mask].mean())
     if off > 0.9:
         raise NoPlaceError(
             f"{off:.0%} of the defect lies off its own part: check the object mask of the defect's photo, or connect "
             "a mask of the part of your own."
+        )
+    area = len(points) * (ratio * settings.smallest) ** 2
+    if area > 0.9 * there.area:
+        raise NoPlaceError(
+            f"the defect is larger than the part: moved at its smallest it covers {area:.0f} px, the part "
+            f"{there.area} px. Give another defect, or allow smaller sizes."
         )
     least = _LEAST_ON_PART if off < 0.005 else max(0.0, 1.0 - off - 0.1)
     sample = points[:: max(1, len(points) // 1500)]
@@ -211,6 +169,8 @@ def draw_motion(
         warp = _warp(rng, settings.jitter * size)
         shift = rng.normal(0.0, 1.0, 2) * settings.shift * there.radius
         cell = rng.uniform(0.0, 1.0, 3)
+        # Squared: most keep about their proportions, a few become gashes.
+        drawn_out = (settings.stretch ** (rng.uniform() ** 2), rng.uniform(0.0, math.pi))
         if shading is not None and not keeps_light(shading, way.angle + extra, way.mirrored):
             failures["its lit side would turn away from the light"] += 1
             continue
@@ -231,6 +191,7 @@ def draw_motion(
             scale,
             warp,
             reach,
+            drawn_out,
         )
         on = _share_on(motion.forth(sample), target)
         if on < least:
@@ -300,14 +261,3 @@ class _Places:
         cell = min(int(np.searchsorted(cumulative, chance[0] * cumulative[-1], side="right")), cumulative.size - 1)
         row, column = divmod(cell, self._weights.shape[1])
         return (row + chance[1]) * self._step, (column + chance[2]) * self._step
-
-
-def landing_box(motion: Motion, mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """A box (y0, x0, y1, x1) on the target, ends exclusive, that holds the moved mask; it may stick out."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    corners = np.array([[y, x] for y in (rows[0], rows[-1]) for x in (columns[0], columns[-1])], np.float64)
-    moved = motion.forth(corners)
-    # A cubic spline through the grid of the jitter overshoots its nodes a little.
-    slack = 2.0 + motion.scale * 1.3 * float(np.abs(motion.warp).max())
-    low, high = np.floor(moved.min(axis=0) - slack).astype(int), np.ceil(moved.max(axis=0) + slack).astype(int) + 1
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])

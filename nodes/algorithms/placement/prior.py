@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .frame import PartFrame, Turn, part_frame, separate_parts, turns
-from .motion import Motion
-from .moving import moved_mask
+from .moving import Motion, moved_mask
 
 Bools = NDArray[np.bool_]
 

@@ -124,10 +124,20 @@ def test_the_part_is_found_by_itself(kind):
     assert (found & part).sum() / (found | part).sum() > 0.95
 
 
-def test_what_is_no_part_and_no_texture_is_refused():
-    photo, _ = drawn.patterned_ground(SIDE)
+def test_a_part_before_a_patterned_ground_is_found():
+    photo, part = drawn.patterned_ground(SIDE)
+    found = find_part(photo)
+    assert (found & part).sum() / (found | part).sum() > 0.95
+
+
+def test_a_part_that_is_larger_than_its_photo_is_refused():
+    """Its free corners are neither a background that can be learnt nor a texture."""
+    rows, columns = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
+    part = np.hypot(rows, columns) < 0.54
+    noise = np.random.default_rng(1).normal(0, 3, (SIDE, SIDE, 1))
+    photo = np.clip(np.where(part[..., None], (150.0, 90.0, 60.0), (20.0, 20.0, 22.0)) + noise, 0, 255)
     with pytest.raises(ValueError, match="part_mask"):
-        find_part(photo)
+        find_part(photo.astype(np.uint8))
 
 
 @pytest.mark.parametrize(("kind", "least"), [("capsule", 2), ("metal_nut", 4), ("bottle", 90)])

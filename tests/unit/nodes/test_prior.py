@@ -37,9 +37,9 @@ def masks() -> list[np.ndarray]:
     return found
 
 
-def drawn(prior, count: int = 60, **settings) -> list[np.ndarray]:
+def drawn(prior, number: int = 60, **settings) -> list[np.ndarray]:
     chosen = PlaceSettings(REAL_SHAPES, **settings)
-    return [place_defects(PART, 3, index, chosen, prior=prior).label for index in range(count)]
+    return [place_defects(PART, 3, index, chosen, prior=prior).label for index in range(number)]
 
 
 def test_drawn_masks_are_distributed_as_the_real_ones(masks):
