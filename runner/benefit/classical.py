@@ -50,7 +50,9 @@ def perlin(good: Pictures, rng: np.random.Generator) -> tuple[Picture, Mask]:
     part = ndimage.binary_fill_holes(rgb2lab(picture)[..., 0] > 25)
     mask = (noise > np.quantile(noise, rng.uniform(0.93, 0.99))) & part
     low, high = side * 40 // 256, side * 216 // 256
-    other = np.roll(np.rot90(good[rng.integers(len(good))], rng.integers(1, 4)), rng.integers(low, high, 2), (0, 1))
+    other = np.roll(
+        np.rot90(good[rng.integers(len(good))], int(rng.integers(1, 4))), rng.integers(low, high, 2), (0, 1)
+    )
     tinted = other.astype(float) * rng.uniform(0.3, 1.5, 3)
     share, result = rng.uniform(0.2, 1), picture.astype(float)
     result[mask] = (share * tinted + (1 - share) * picture)[mask]
@@ -80,8 +82,8 @@ def augmented(picture: Picture, mask: Mask, count: int, seed: int) -> tuple[Pict
     The first four are those of `turned`.
     """
     rng = np.random.default_rng(seed)
-    pictures: list[Picture] = list(turned(picture))  # type: ignore[arg-type]
-    masks: list[Mask] = list(turned(mask))  # type: ignore[arg-type]
+    pictures: list[Picture] = list(turned(picture))
+    masks: list[Mask] = list(turned(mask))
     while len(pictures) < count:
         where = _somewhere(picture.shape[0], rng)
         planes = [

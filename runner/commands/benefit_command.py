@@ -99,10 +99,7 @@ def benefit(request: BenefitRequest, reporter: Reporter) -> int:
     for generated in sets:
         for note in generated.notes:
             reporter.line(f"{generated.name}: {note}")
-    for generated, record in zip(sets, records, strict=True):
-        check_leaks(real, [generated], record, request.foreign)
-    if not sets:
-        check_leaks(real, [], TrainingRecords(lambda f, n: None), True)
+    check_leaks(real, sets, request.foreign)
 
     on_cpu = request.device == "cpu" and request.detector_command is None
     workers = (request.workers or cores()) if on_cpu else 0
