@@ -81,6 +81,16 @@ def test_datumaro_reads_its_own_format(load: Load, run: Path, tmp_path: Path) ->
             assert item["attributes"] == ["defectforge_id", "source_sha256"]
 
 
+@pytest.mark.parametrize("side", ["train", "val"])
+def test_fiftyone_reads_its_directory(side: str, load: Load, run: Path, tmp_path: Path) -> None:
+    """By its importer; its database, which is a server of its own, is not needed for that."""
+    found = load("fiftyone", exported(run, "fiftyone", tmp_path / "dest") / side)
+    assert len(found) == {"train": 6, "val": 4}[side]
+    for name, picture in found.items():
+        assert (mask_of(picture["pixels"]) == a_mask(number(name))).all()
+        assert picture["values"] == [0, 1]
+
+
 def test_anomalib_reads_its_folder(load: Load, run: Path, tmp_path: Path) -> None:
     dest = exported(run, "anomalib", tmp_path / "dest")
     sides = load("anomalib", dest / "hazelnut", "hole")
