@@ -18,9 +18,9 @@ demo: $(STAMP)
 
 # Does a detector gain? On drawn nuts; `make benefit DATA=DIR` on real photos in MVTec AD layout. DATA's category and
 # type: BENEFIT_ARGS="--category bottle --type contamination".
-PAIRS ?= $(if $(DATA),100,48)
+PAIRS ?= $(if $(DATA),100,40)
 benefit: $(STAMP)
-	$(BIN)/defectforge benefit $(if $(DATA),--real "$(DATA)",--drawn --steps 250) --make $(PAIRS) \
+	$(BIN)/defectforge benefit $(if $(DATA),--real "$(DATA)",--drawn --steps 200) --make $(PAIRS) \
 		--out $(if $(DATA),benefit-out/real,benefit-out/drawn) $(BENEFIT_ARGS)
 
 test: $(STAMP)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import request_error
@@ -14,9 +13,8 @@ from ..outputs.manifest import read
 from ..outputs.masks import from_run_lengths, read_mask_file
 from ..outputs.output import MANIFEST
 from .pictures import Mask, Picture, Read, read_photo, small_mask
-from .training_records import TrainingRecords
+from .training_records import ADDRESS, SHA256, TrainingRecords
 
-SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 REQUESTED, VISIBLE = "requested label", "visible label"
 
 
@@ -29,6 +27,8 @@ class Pair:
     labels: dict[str, Mask | None]
     hashes: frozenset[str]
     """sha256 of everything that the line, or a training record that it leads to, names."""
+    addresses: frozenset[str] = frozenset()
+    """Photos that a training record, or a place in the line without a sha256, names by path: see `address`."""
     record: dict[str, Any] = field(repr=False, default_factory=dict)
 
 
@@ -112,7 +112,35 @@ def _pair(record: dict[str, Any], out: Path, size: int, records: TrainingRecords
     photo = read_photo(path, size)
     texts = list(strings(record))
     hashes = {found for text in texts for found in SHA256.findall(text)} | {photo.pixels} | records.hashes_for(record)
-    return Pair(record["image"]["path"], photo.picture, _labels(record, out, size, photo), frozenset(hashes), record)
+    addresses = {address(found) for found in (*records.addresses_for(record), *_unhashed(record))}
+    return Pair(
+        record["image"]["path"],
+        photo.picture,
+        _labels(record, out, size, photo),
+        frozenset(hashes),
+        frozenset(addresses),
+        record,
+    )
+
+
+def address(path: str) -> str:
+    """category/split/type/stem of a photo's path: a photo saved in another format keeps its name."""
+    return "/".join(PurePosixPath(path).with_suffix("").parts[-4:])
+
+
+def _unhashed(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        if "sha256" in value:
+            return
+        for key, item in value.items():
+            # The pair's own files have the layout's form too.
+            if key not in ("image", "mask"):
+                yield from _unhashed(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _unhashed(item)
+    elif isinstance(value, str):
+        yield from ADDRESS.findall(value)
 
 
 def _labels(record: dict[str, Any], out: Path, size: int, photo: Read) -> dict[str, Mask | None]:

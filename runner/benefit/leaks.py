@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Problem, RequestError
-from .generated import GeneratedSet, Pair, strings
+from .generated import GeneratedSet, Pair, address, strings
 from .pictures import read_photo, thumbnails
 from .real import RealPhoto, RealSet
-from .training_records import ADDRESS, TrainingRecords
 
 # Two different photos of aligned parts may be near; the same photo, written again or resized, is nearer than a quarter
 # of what even the most alike good photos differ by, and never differs by more than four grey levels.
@@ -20,7 +19,7 @@ NEAR, MOST_LEVELS = 0.25, 4.0
 MOST_COMPARED = 80
 
 
-def check_leaks(real: RealSet, sets: Sequence[GeneratedSet], records: TrainingRecords, foreign: bool = False) -> None:
+def check_leaks(real: RealSet, sets: Sequence[GeneratedSet], foreign: bool = False) -> None:
     """Refuse every leak at once, each by the test photo's name.
 
     Looked for: the same photo twice in the real set; a test photo (its file, its pixels or its mask, by sha256) among
@@ -34,7 +33,7 @@ def check_leaks(real: RealSet, sets: Sequence[GeneratedSet], records: TrainingRe
     problems = _inside_the_real_set(real)
     for generated in sets:
         problems += _by_hash(real, generated)
-        problems += _by_address(real, generated, records)
+        problems += _by_address(real, generated)
         problems += [] if problems else _by_origin(real, generated)
         problems += [] if problems else _by_sight(real, generated)
         problems += [] if foreign or problems else _foreign(real, generated)
@@ -44,7 +43,9 @@ def check_leaks(real: RealSet, sets: Sequence[GeneratedSet], records: TrainingRe
 
 def used_references(pair: Pair, references: Sequence[RealPhoto]) -> frozenset[int]:
     """Which of the references a pair was made with, by everything its line names."""
-    return frozenset(i for i, photo in enumerate(references) if photo.hashes & pair.hashes)
+    return frozenset(
+        i for i, photo in enumerate(references) if photo.hashes & pair.hashes or address(photo.name) in pair.addresses
+    )
 
 
 def _inside_the_real_set(real: RealSet) -> list[Problem]:
@@ -88,40 +89,14 @@ def _part(photo: RealPhoto, pair: Pair) -> str:
     return "a photo that its LoRA or model was trained on"
 
 
-def _by_address(real: RealSet, generated: GeneratedSet, records: TrainingRecords) -> list[Problem]:
-    """Training records that name photos by path: the same category, folder, type and name count as the same photo."""
-    named: dict[str, Pair] = {}
-    for pair in generated.pairs:
-        for address in records.addresses_for(pair.record):
-            named.setdefault(_tail(address), pair)
-        # A place in the line that names a photo without its hash.
-        for address in _unhashed(pair.record):
-            named.setdefault(_tail(address), pair)
+def _by_address(real: RealSet, generated: GeneratedSet) -> list[Problem]:
+    """Photos named by path: the same category, folder, type and name count as the same photo."""
     problems = []
     for photo in real.test:
-        if _tail(photo.name) in named and not photo.hashes & named[_tail(photo.name)].hashes:
-            problems.append(_leak(photo, generated, [named[_tail(photo.name)]], "a photo named in a training record"))
+        hit = [p for p in generated.pairs if address(photo.name) in p.addresses and not photo.hashes & p.hashes]
+        if hit:
+            problems.append(_leak(photo, generated, hit, "a photo named in a training record"))
     return problems
-
-
-def _unhashed(value: object) -> Iterable[str]:
-    if isinstance(value, dict):
-        if "sha256" in value:
-            return
-        for key, item in value.items():
-            # The pair's own files have the layout's form too.
-            if key not in ("image", "mask"):
-                yield from _unhashed(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _unhashed(item)
-    elif isinstance(value, str):
-        yield from ADDRESS.findall(value)
-
-
-def _tail(address: str) -> str:
-    """category/split/type/stem: a photo saved in another format keeps its name."""
-    return "/".join(PurePosixPath(address).with_suffix("").parts[-4:])
 
 
 def _by_origin(real: RealSet, generated: GeneratedSet) -> list[Problem]:

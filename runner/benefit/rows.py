@@ -95,10 +95,10 @@ def _generated_rows(
             continue
         best, size = source, _sizes(source)
         plan.rows.append(Row(k, f"{plus}{name}, {label}", (*base, source), (name,), size))
+    if best is not None:
         # Without real defects among its origins, the same as the row at k = 0.
         if k and any(used):
-            plan.rows.append(Row(k, f"{name} only, {label}", (source,), (name,), size))
-    if best is not None:
+            plan.rows.append(Row(k, f"{name} only, {best.label}", (best,), (name,), _sizes(best)))
         title = f"{plus}{name}, {best.label} + CutPaste"
         plan.rows.append(Row(k, title, (*base, best, Source(CUTPASTE)), (name,), _sizes(best)))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
@@ -32,9 +34,17 @@ def scored(
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(folder, detector))
     try:
-        futures: list[Future[Maps]] = [pool.submit(_one, row, seed) for row, seed in tasks]
-        for (row, seed), future in zip(tasks, futures, strict=True):
-            yield row, seed, future.result()
+        # A few ahead, not all: the maps of a large test set would fill the memory.
+        waiting = iter(tasks)
+        ahead: deque[tuple[Row, int, Future[Maps]]] = deque()
+        for row, seed in itertools.islice(waiting, 2 * workers):
+            ahead.append((row, seed, pool.submit(_one, row, seed)))
+        while ahead:
+            row, seed, future = ahead.popleft()
+            maps = future.result()
+            for following in itertools.islice(waiting, 1):
+                ahead.append((*following, pool.submit(_one, *following)))
+            yield row, seed, maps
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         # An interrupted row would go on for minutes.

@@ -15,6 +15,8 @@ TORCH = "torch==2.13.0"
 PACKAGES: dict[str, list[list[str]]] = {
     "pycocotools": [["pycocotools", "numpy"]],
     "supervision": [["supervision", "numpy", "pillow"]],
+    "datumaro": [["datumaro==1.13.12"]],
+    "fiftyone": [["fiftyone"]],
     "anomalib": [
         [TORCH],
         ["--no-deps", "torchvision==0.28.0", "anomalib==2.7.0", "timm", "freia", "kornia"],

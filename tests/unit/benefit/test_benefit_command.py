@@ -143,6 +143,16 @@ def test_patchcore_without_weights_is_said(measure: Measure, monkeypatch: pytest
     assert any("PatchCore" in reason and "weights" in reason for reason in record["left_out"])
 
 
+def test_drawn_nuts_are_a_world_of_their_own(measure: Measure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {"GOOD": 4, "HOLES": 4, "TEST": 2, "SIZE": 64}.items():
+        monkeypatch.setattr(f"defectforge.runner.commands.benefit_command.DRAWN_{name}", value)
+    record = measure(real=None, drawn=True, only=("k=0 CutPaste",), seeds=1)
+    assert record["real"]["good"] == 4
+    assert len(record["real"]["references"]) == 1
+    assert len(record["real"]["test"]) == 3 + 2
+    assert (tmp_path / "out/nuts/hazelnut/train/good/003.png").is_file()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not available(), reason="the backbone's packages are not installed (extra `benefit`)")
 def test_two_processes_give_the_table_of_one(nuts: Path, tmp_path: Path) -> None:
@@ -166,6 +176,7 @@ class TestRefusals:
         ("changes", "code"),
         [
             ({"real": None}, "request.incomplete"),
+            ({"drawn": True}, "benefit.two_worlds"),
             ({"k": "0,x"}, "benefit.k"),
             ({"k": "3"}, "benefit.k"),
             ({"size": 100}, "benefit.size"),

@@ -28,7 +28,7 @@ def check(real: RealSet) -> Check:
     def read_and_check(out: Path, of: RealSet = real, foreign: bool = False, loras: Path | None = None, **named: Any):
         records = TrainingRecords(lambda folder, file: loras / file if loras else None, **named)
         generated = read_generated("mine", out, "hazelnut", "hole", SIZE, records)
-        check_leaks(of, [generated], records, foreign)
+        check_leaks(of, [generated], foreign)
         return generated
 
     return read_and_check

@@ -78,11 +78,12 @@ class TestPairsMadeWithRealDefects:
         assert len(row.sources) == 1
         assert row.sources[0].members == ((0, 1, 2, 3, 4, 5),)
 
+    @pytest.mark.parametrize("by", ["sha256", "name"])
     def test_a_lora_counts_as_knowing_what_it_was_trained_on(
-        self, real: RealSet, write_run: WriteRun, tmp_path: Path
+        self, by: str, real: RealSet, write_run: WriteRun, tmp_path: Path
     ) -> None:
         listed = tmp_path / "photos.txt"
-        listed.write_text("\n".join(photo.sha256 for photo in real.references))
+        listed.write_text("\n".join(getattr(photo, by) for photo in real.references))
         records = TrainingRecords(lambda folder, file: None, [listed])
         lora = read_generated("lora", write_run(), "hazelnut", "hole", SIZE, records)
         plan = plan_rows(real, [lora], [0, 1, 2], 2)

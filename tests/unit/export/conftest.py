@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,7 +96,8 @@ def load() -> Callable[..., Any]:
         if not python_of(name).exists():
             pytest.skip(f"{name} is not installed: python tests/tools/loaders/install.py {name}")
         command = [str(python_of(name)), str(SCRIPTS / f"load_{name}.py"), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        quiet = {**os.environ, "FIFTYONE_DO_NOT_TRACK": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=quiet)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
 

@@ -69,6 +69,28 @@ def test_supervision_reads_voc(load: Load, run: Path, tmp_path: Path) -> None:
         assert abs(x1 - columns.max()) <= 1 and abs(y1 - rows.max()) <= 1
 
 
+def test_datumaro_reads_its_own_format(load: Load, run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pycocotools", reason="the extra `export` is not installed")
+    sides = load("datumaro", exported(run, "datumaro", tmp_path / "dest"))
+    assert {side: len(items) for side, items in sides.items()} == {"train": 6, "val": 4}
+    for items in sides.values():
+        for name, item in items.items():
+            assert (mask_of(item["pixels"]) == a_mask(number(name))).all()
+            assert item["classes"] == ["hole"]
+            assert item["size"] == [HEIGHT, WIDTH]
+            assert item["attributes"] == ["defectforge_id", "source_sha256"]
+
+
+@pytest.mark.parametrize("side", ["train", "val"])
+def test_fiftyone_reads_its_directory(side: str, load: Load, run: Path, tmp_path: Path) -> None:
+    """By its importer; its database, which is a server of its own, is not needed for that."""
+    found = load("fiftyone", exported(run, "fiftyone", tmp_path / "dest") / side)
+    assert len(found) == {"train": 6, "val": 4}[side]
+    for name, picture in found.items():
+        assert (mask_of(picture["pixels"]) == a_mask(number(name))).all()
+        assert picture["values"] == [0, 1]
+
+
 def test_anomalib_reads_its_folder(load: Load, run: Path, tmp_path: Path) -> None:
     dest = exported(run, "anomalib", tmp_path / "dest")
     sides = load("anomalib", dest / "hazelnut", "hole")
