@@ -1,10 +1,11 @@
 """Run the tests against every core, window and renderer at hand, and write docs/comfyui_versions.md.
 
 COMFYUI_PATH=ONE:OTHER python tests/tools/comfyui_matrix.py [--state DIR] [--again] [--only NAME]... [--report]
+    [--tests PATH...]
 
 Each cell (a core by itself; a core with one window in one renderer) is one run of pytest. What a cell gave is kept in
 the state folder, for the commit that it ran on: the same command goes on where it stopped, `--again` begins anew,
-`--report` only writes the page from what is there.
+`--report` only writes the page from what is there. With `--tests` a cell is run in part, and the page says so.
 """
 
 from __future__ import annotations
@@ -47,13 +48,13 @@ def matrix() -> list[Cell]:
     return found
 
 
-def run(cell: Cell, report: Path) -> None:
-    """All tests of one cell; pytest writes its results to `report`."""
+def run(cell: Cell, report: Path, tests: list[str]) -> None:
+    """The tests of one cell; pytest writes its results to `report`."""
     environment = {**os.environ, "COMFYUI_PATH": str(cell.host.path)}
     if cell.window:
         environment |= {"COMFYUI_WINDOWS": cell.window, "COMFYUI_RENDERERS": cell.renderer}
     marks = "browser" if cell.window else "comfyui and not browser"
-    command = [sys.executable, "-m", "pytest", "-q", "--tb=short", f"--junitxml={report}", "-m", marks, *TESTS]
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=short", f"--junitxml={report}", "-m", marks, *tests]
     subprocess.run(command, cwd=ROOT, env=environment, check=False)
 
 
@@ -86,6 +87,8 @@ def row(cell: Cell, found: dict[str, Any] | None) -> str:
     if found is None:
         return f"| {' | '.join(names)} | not run | | |"
     result = f"{found['passed']} passed, {len(found['failed'])} failed, {sum(found['skipped'].values())} skipped"
+    if found.get("part"):
+        result += f" (in part: {found['part']})"
     return f"| {' | '.join(names)} | {result} | {found['when']} | {found['commit']} |"
 
 
@@ -128,6 +131,7 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="forget what was run")
     parser.add_argument("--only", action="append", default=[], help="cells whose name begins so; repeatable")
     parser.add_argument("--report", action="store_true", help="run nothing")
+    parser.add_argument("--tests", nargs="+", default=[], help="only these files or tests")
     given = parser.parse_args()
     cells = matrix()
     if not cells:
@@ -141,15 +145,17 @@ def main() -> int:
     now = commit()
     for cell in cells:
         wanted = not given.only or any(cell.name.startswith(name) for name in given.only)
-        done = cell.name in state and state[cell.name]["commit"] == now
+        done = cell.name in state and state[cell.name]["commit"] == now and not state[cell.name].get("part")
         if given.report or not wanted or done:
             continue
         print(f"== {cell.name}", flush=True)
         report = given.state / f"{cell.name}.xml"
         report.unlink(missing_ok=True)
-        run(cell, report)
+        run(cell, report, given.tests or TESTS)
         if report.is_file():
             state[cell.name] = read(report) | {"when": time.strftime("%Y-%m-%d %H:%M"), "commit": now}
+            if given.tests:
+                state[cell.name]["part"] = ", ".join(Path(test.split("::")[0]).stem for test in given.tests)
             kept.write_text(json.dumps(state, indent=1), encoding="utf-8")
         PAGE.write_text(page(cells, state), encoding="utf-8")
     PAGE.write_text(page(cells, state), encoding="utf-8")
