@@ -213,7 +213,7 @@ class ComfyHost:
     def unrecorded(self) -> AbstractContextManager[Any]:
         """The pause of ComfyUI's compiler (on CUDA since about 0.39), where there is one."""
         pause = getattr(sys.modules.get("comfy.model_prefetch"), "pause_malloc_graph", None)
-        return nullcontext() if pause is None else pause()  # type: ignore[no-any-return]
+        return nullcontext() if pause is None else pause()
 
 
 def window_routes() -> web.RouteTableDef | None:
