@@ -47,7 +47,7 @@ def test_what_a_user_does_not_run_is_not_packed_and_the_rest_is():
     ignored = pathspec.GitIgnoreSpec.from_lines((ROOT / ".comfyignore").read_text(encoding="utf-8").splitlines())
     left_out = {"tests/conftest.py", "docs/runner.md", ".github/workflows/test.yml", ".ci/run"}
     packed = ["__init__.py", "requirements.txt", "README.md", "LICENSE"]
-    for folder in ("nodes", "workflows", "runner", "locales"):
+    for folder in ("nodes", "workflows", "runner", "locales", "subgraphs"):
         packed += [path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()]
     assert {path for path in left_out if ignored.match_file(path)} == left_out
     assert [path for path in packed if ignored.match_file(path)] == []

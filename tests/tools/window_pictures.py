@@ -1,8 +1,9 @@
-"""The README's pictures of ComfyUI's window, taken from a running ComfyUI that has this pack and nothing else.
+"""The docs' pictures of ComfyUI's window, taken from a running ComfyUI that has this pack and nothing else.
 
-python tests/tools/window_pictures.py http://127.0.0.1:8188
+python tests/tools/window_pictures.py http://127.0.0.1:8188 --root FOLDER [--only templates help dataset ja run nodes]
 
-Writes docs/images/window_templates.jpg and docs/images/window_help.jpg.
+Its models folder needs the miniature checkpoints (`defectforge models fetch`), FOLDER is a dataset of nuts (256 px) in
+its input folder. Writes docs/images/window_*.jpg; runs and nodes in both renderers, side by side.
 """
 
 from __future__ import annotations
@@ -25,75 +26,185 @@ IMAGES = ROOT / "docs" / "images"
 WIDTH, LIMIT = 1200, 250_000
 VIEW: Any = {"width": 1680, "height": 1120}
 NODE = "DefectForgePlaceHoleMask"
+CLASSIC, NODES2 = "classic", "nodes2"
+#: Workflow and the miniature that it runs with.
+RUNS = {
+    "inpaint_latent_noise": "miniature-inpaint.safetensors",
+    "reference_local": "miniature.safetensors",
+    "instruct_pix2pix_inpaint": "miniature-ip2p.safetensors",
+}
 
 
-def keep(page: Any, name: str) -> None:
-    """Write what the window shows as a JPEG of at most `LIMIT` bytes."""
-    with Image.open(io.BytesIO(page.screenshot())) as shot:
-        height = round(shot.height * WIDTH / shot.width)
-        picture = shot.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
+def shot(page: Any, clip: Any = None) -> Image.Image:
+    return Image.open(io.BytesIO(page.screenshot(**({"clip": clip} if clip else {})))).convert("RGB")
+
+
+def keep(picture: Image.Image, name: str, width: int = WIDTH) -> None:
+    """Write a picture as a JPEG of at most `LIMIT` bytes."""
+    height = round(picture.height * width / picture.width)
+    picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     for quality in range(90, 30, -5):
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=quality, optimize=True, progressive=True)
         if buffer.tell() <= LIMIT:
             break
     (IMAGES / name).write_bytes(buffer.getvalue())
-    print(f"{name}: {buffer.tell() / 1000:.0f} kB")
+    print(f"{name}: {buffer.tell() / 1000:.0f} kB", flush=True)
 
 
-def templates(window: Any, pack: str, card: str) -> None:
+def saved(name: str) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    return data
+
+
+def prepare(window: Any, name: str, root: str) -> None:
+    """A workflow as a person would set it, with the miniature."""
+    window.load(saved(name))
+    window.close_dialogs()
+    for title, widget, value in (
+        ("Good photo", "root", root),
+        ("Reference defect", "root", root),
+        ("Checkpoint", "ckpt_name", RUNS[name]),
+        ("Working crop", "size", 128),
+        ("Reference crop", "size", 128),
+    ):
+        if any(node["title"] == title for node in saved(name)["nodes"]):
+            window.set_widget(title, widget, value)
+    window.page.wait_for_timeout(1_500)
+
+
+def templates(window: Any, card: str) -> None:
     """The template browser with the workflows' thumbnails drawn."""
-    window.browse_templates(pack)
+    window.browse_templates("defectforge")
     window.page.locator(card).first.scroll_into_view_if_needed()
     window.page.mouse.move(5, 5)
     window.page.wait_for_timeout(1_500)
-    keep(window.page, "window_templates.jpg")
+    keep(shot(window.page), "window_templates.jpg")
     window.close_dialogs()
 
 
-def help_panel(window: Any) -> None:
-    """A node's help page, in a panel that was drawn wide enough to read it."""
-    window.load(json.loads((ROOT / "workflows" / "inpaint_latent_noise.json").read_text(encoding="utf-8")))
-    window.close_dialogs()
+def help_panel(window: Any, root: str) -> None:
+    """A node's help page beside its graph."""
+    prepare(window, "inpaint_latent_noise", root)
     window.help_of(NODE, "Draws plausible holes")
     window.help_pictures()
-    mouse, page = window.page.mouse, window.page
-    page.wait_for_timeout(1_500)
-    edge = page.locator(".p-splitter-gutter").first.bounding_box()
-    x, y = edge["x"] + edge["width"] / 2, edge["height"] - 50
-    mouse.move(x, y)
-    mouse.down()
-    mouse.move(x + 250, y, steps=12)
-    mouse.up()
-    page.evaluate(
-        """type => {
-            const canvas = window.app.canvas
-            canvas.ds.scale = 0.8
-            canvas.centerOnNode(window.app.graph._nodes.find(n => n.type === type))
-        }""",
-        NODE,
-    )
-    page.wait_for_timeout(1_500)
-    keep(page, "window_help.jpg")
+    window.center("Hole mask")
+    window.page.wait_for_timeout(1_500)
+    keep(shot(window.page), "window_help.jpg")
+
+
+def dialog(window: Any, root: str, name: str) -> None:
+    """Choosing a photo from what the dataset holds."""
+    prepare(window, "inpaint_latent_noise", root)
+    window.center("Good photo")
+    window.page.evaluate("void window.app.graph._nodes.find(n => n.title === 'Good photo').defectforgePhoto.browse()")
+    window.page.locator(".defectforge-dataset nav button[title='test/hole']").click()
+    window.page.wait_for_timeout(2_500)
+    keep(shot(window.page), name)
+    window.page.keyboard.press("Escape")
+
+
+def after_run(window: Any, name: str, root: str) -> Image.Image:
+    prepare(window, name, root)
+    window.run()
+    window.preview_sizes("Save pair")
+    window.fit()
+    window.page.wait_for_timeout(2_500)
+    return shot(window.page)
+
+
+#: The place of a node in the page, with its title.
+PLACE = """title => {
+    const { canvas, graph } = window.app
+    canvas.ds.scale = 1
+    const node = graph._nodes.find(n => n.title === title)
+    canvas.ds.offset = [420 - node.pos[0], 160 - node.pos[1]]
+    canvas.setDirty(true, true)
+    return [420, 160, ...node.size]
+}"""
+
+
+def nodes(window: Any) -> list[Image.Image]:
+    """Each of the pack's nodes in the graph that is open, at 100 %."""
+    found = []
+    titles = [node["title"] for node in window.window_form()["nodes"] if node["type"].startswith("DefectForge")]
+    for title in titles:
+        x, y, width, height = window.page.evaluate(PLACE, title)
+        window.page.wait_for_timeout(900)
+        corner = window.page.evaluate(
+            "() => { const r = window.app.canvas.canvas.getBoundingClientRect(); return [r.x, r.y] }"
+        )
+        clip = {"x": corner[0] + x - 14, "y": corner[1] + y - 44, "width": width + 28, "height": min(height + 70, 900)}
+        found.append(shot(window.page, clip))
+    return found
+
+
+def sheet(pictures: list[Image.Image], columns: int, width: int) -> Image.Image:
+    """Pictures in columns of equal width, each put where there is most room."""
+    heights = [0] * columns
+    placed = []
+    for picture in pictures:
+        small = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+        column = heights.index(min(heights))
+        placed.append((small, column, heights[column]))
+        heights[column] += small.height + 6
+    out = Image.new("RGB", (columns * (width + 6), max(heights)), (30, 30, 30))
+    for small, column, y in placed:
+        out.paste(small, (column * (width + 6), y))
+    return out
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Take the README's pictures of ComfyUI's window.")
+    parser = argparse.ArgumentParser(description="Take the docs' pictures of ComfyUI's window.")
     parser.add_argument("server", help="URL of a running ComfyUI")
-    url = parser.parse_args().server.rstrip("/")
+    parser.add_argument("--root", required=True, help="dataset below its input folder")
+    parser.add_argument("--only", nargs="+", default=["templates", "help", "dataset", "run", "nodes", "ja"])
+    given = parser.parse_args()
+    url = given.server.rstrip("/")
     # The browser tests' set-up knows what a person does in the window.
     tests = load("browser_tests", ROOT / "tests" / "server" / "comfyui" / "conftest.py")
-    settings = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingModelsWarning": False}
-    requests.post(url + "/settings", json=settings, timeout=60).raise_for_status()
+
+    def settings(**changes: Any) -> None:
+        own = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en", "Comfy.Minimap.Visible": False}
+        named = {name.replace("_", "."): value for name, value in changes.items()}
+        requests.post(url + "/settings", json=own | named, timeout=60).raise_for_status()
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=tests.chromium(), headless=True, args=["--no-sandbox", "--disable-gpu"]
         )
-        page = browser.new_context(viewport=VIEW).new_page()
-        page.set_default_timeout(tests.PATIENCE)
-        window = tests.Window(page, url).open()
-        templates(window, tests.PACK_FOLDER, tests.TEMPLATE_CARD)
-        help_panel(window)
+
+        def opened() -> Any:
+            page = browser.new_context(viewport=VIEW).new_page()
+            page.set_default_timeout(tests.PATIENCE)
+            return tests.Window(page, url).open()
+
+        runs: dict[str, list[Image.Image]] = {name: [] for name in RUNS}
+        for renderer in (CLASSIC, NODES2):
+            settings(Comfy_VueNodes_Enabled=renderer == NODES2)
+            window = opened()
+            if renderer == NODES2:
+                if "templates" in given.only:
+                    templates(window, tests.TEMPLATE_CARD)
+                if "dataset" in given.only:
+                    dialog(window, given.root, "window_dataset.jpg")
+            if "run" in given.only:
+                for name in RUNS:
+                    runs[name].append(after_run(window, name, given.root))
+                    if name == "inpaint_latent_noise" and renderer == NODES2:
+                        keep(runs[name][-1], "window_run.jpg")
+                    if name == "reference_local" and "nodes" in given.only:
+                        keep(sheet(nodes(window), 4, 300), f"window_nodes_{renderer}.jpg")
+            if renderer == NODES2 and "help" in given.only:
+                help_panel(window, given.root)
+            window.page.close()
+        for name, pair in runs.items():
+            if len(pair) == 2:
+                keep(sheet(pair, 2, 800), f"window_{name}.jpg", 1600)
+        if "ja" in given.only:
+            settings(Comfy_VueNodes_Enabled=True, Comfy_Locale="ja")
+            dialog(opened(), given.root, "window_ja.jpg")
+            settings()
         browser.close()
 
 

@@ -162,3 +162,28 @@ def test_the_mask_follows_the_crop(model: Any, spot: torch.Tensor) -> None:
     reference_only(model, wide, width=SIDE, height=SIDE, reference_mask=mask)
     with pytest.raises(ValueError, match="still be in view"):
         reference_only(model, wide, width=SIDE, height=SIDE, reference_mask=mask, crop="centre")
+
+
+def test_a_node_that_runs_again_because_its_output_was_dropped_changes_nothing(
+    harness: Embedded, model: Any, photo: torch.Tensor, spot: torch.Tensor
+) -> None:
+    """ComfyUI drops outputs when memory runs short and runs their nodes again, in any part of the graph."""
+    kept = DefectForgeReferenceCache.execute(512, "main memory", 4, False).result[0]
+    first = reference_only(model, photo, reference_mask=spot, target_mask=spot, cache=kept)
+    expected = sample(harness, first)
+    again = reference_only(model, photo, reference_mask=spot, target_mask=spot, cache=kept)
+    assert torch.equal(sample(harness, again), expected), "the reference-only node alone"
+    anew = DefectForgeReferenceCache.execute(512, "main memory", 4, False).result[0]
+    last = reference_only(model, photo, reference_mask=spot, target_mask=spot, cache=anew)
+    assert torch.equal(sample(harness, last), expected), "the cache too: its features are computed once more"
+    assert len(anew[0]) == len(kept[0]) > 0
+
+
+def test_half_precision_pictures_are_read(
+    harness: Embedded, model: Any, photo: torch.Tensor, spot: torch.Tensor
+) -> None:
+    """As they come with --fp16-intermediates."""
+    rounded = photo.half()
+    full = sample(harness, reference_only(model, rounded.float(), reference_mask=spot))
+    half = sample(harness, reference_only(model, rounded, reference_mask=spot.half()))
+    assert float((full - half).abs().max()) <= 5e-3 * float(full.abs().max())

@@ -3,6 +3,7 @@
 
 import { browse } from "./dataset_dialog.js"
 import { ask, button, language, linked, make, text, values } from "./dataset_server.js"
+import { app } from "../../../scripts/app.js"
 import { api } from "../../../scripts/api.js"
 
 const NAME = "defectforge_photo"
@@ -30,7 +31,7 @@ export class PhotoWidget {
             make("div", {}, this.open, make("label", {}, this.box, this.boxText), this.says),
         )
         // Space and Enter press the button that has the focus; the window has other uses for them.
-        this.element.addEventListener("keydown", (event) => event.key !== "Escape" && event.stopPropagation())
+        this.element.addEventListener("keydown", (event) => ["Enter", " "].includes(event.key) && event.stopPropagation())
         this.added = node.addDOMWidget(NAME, "defectforge_photo", this.element, {
             serialize: false,
             hideOnZoom: false,
@@ -122,12 +123,23 @@ export class PhotoWidget {
     }
 }
 
+/**
+ * Nodes 2.0 keeps the drawing of a node whose graph was replaced (undo, a subgraph), with the part of the node that is
+ * gone in it, where the new one has the same id: ours goes in its place.
+ */
+function settle(shown) {
+    if (shown.element.isConnected || shown.node.graph !== app.canvas.graph) return
+    const left = document.querySelector(`[data-node-id="${CSS.escape(shown.node.id)}"] .defectforge-photo`)
+    left?.replaceWith(shown.element)
+}
+
 const visible = (shown) => document.visibilityState === "visible" && shown.element.isConnected
 
 /** Look at all nodes' values from now on, and now and then at the disk. */
 export function watch() {
     setInterval(() => {
         for (const shown of PhotoWidget.living) {
+            settle(shown)
             // A node that was put away (another tab, another subgraph) is looked at when it is there again.
             if (visible(shown)) shown.follow(Date.now() - shown.asked > DISK)
         }

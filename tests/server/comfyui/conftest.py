@@ -122,7 +122,9 @@ def browser() -> Iterator[Any]:
 
 #: Milliseconds after which the window will not come to it any more.
 PATIENCE = 120_000
-TEMPLATE_CARD = ".p-dialog .template-card[data-testid^='template-workflow-']"
+TEMPLATE_CARD = "[data-testid^='template-workflow-']"
+DIALOG = ".p-dialog, [role='dialog']"
+HELP = ".node-help-content"
 
 
 def playwright_timeout() -> type[Exception]:
@@ -149,19 +151,20 @@ class Window:
 
     def close_dialogs(self) -> None:
         for _ in range(5):
-            if not self.page.locator(".p-dialog").count():
+            if not self.page.locator(DIALOG).count():
                 return
             self.page.keyboard.press("Escape")
             self.page.wait_for_timeout(400)
         raise AssertionError(f"a dialog stays open: {self.dialog_text()}")
 
     def dialog_text(self) -> str:
-        return str(self.page.evaluate("[...document.querySelectorAll('.p-dialog')].map(d => d.innerText).join('\\n')"))
+        texts = "selector => [...document.querySelectorAll(selector)].map(d => d.innerText).join('\\n')"
+        return str(self.page.evaluate(texts, DIALOG))
 
     def browse_templates(self, pack: str) -> dict[str, int]:
         """Open the template browser at a pack's page; {template: width of its thumbnail, 0 without one}."""
         self.page.evaluate("window.app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-        dialog = self.page.locator(".p-dialog")
+        dialog = self.page.locator(DIALOG).first
         dialog.get_by_text(pack, exact=True).first.click()
         self.page.wait_for_selector(TEMPLATE_CARD)
         # Cards come, and their pictures are drawn, as they are scrolled into view.
@@ -171,7 +174,7 @@ class Window:
             card.scroll_into_view_if_needed()
             name = str(card.get_attribute("data-testid")).removeprefix("template-workflow-")
             drawn = "selector => document.querySelector(selector)?.naturalWidth > 0"
-            picture = f".template-card[data-testid='template-workflow-{name}'] img"
+            picture = f"[data-testid='template-workflow-{name}'] img"
             with contextlib.suppress(playwright_timeout()):
                 self.page.wait_for_function(drawn, arg=picture, timeout=15_000)
             cards[name] = self.page.evaluate("s => document.querySelector(s)?.naturalWidth ?? 0", picture)
@@ -229,21 +232,22 @@ class Window:
         )
 
     def run(self) -> None:
-        """Press Run."""
-        self.page.locator('[data-testid="queue-button"] button').first.click()
+        """What the Run button does."""
+        self.page.evaluate("window.app.queuePrompt(0)")
 
     def preview_sizes(self, *titles: str, timeout: float = 600) -> dict[str, list[int]]:
         """Wait for preview pictures on these nodes; {title: [width, height] of the first one}."""
-        self.page.wait_for_function(
-            """titles => titles.every(t => window.app.graph._nodes.find(n => n.title === t).imgs?.[0]?.naturalWidth)""",
-            arg=list(titles),
-            timeout=timeout * 1000,
-        )
-        sizes: dict[str, list[int]] = self.page.evaluate(
-            """titles => Object.fromEntries(window.app.graph._nodes.filter(n => titles.includes(n.title)).map(n =>
-                [n.title, [n.imgs[0].naturalWidth, n.imgs[0].naturalHeight]]))""",
-            list(titles),
-        )
+        find = """titles => {
+            const picture = node => window.document.querySelector(`[data-node-id="${node.id}"]`)
+                ? [...document.querySelectorAll(`[data-node-id="${node.id}"] img`)].find(i => i.naturalWidth)
+                : node.imgs?.[0]
+            const nodes = titles.map(title => window.app.graph._nodes.find(n => n.title === title))
+            const pictures = nodes.map(picture)
+            if (pictures.some(p => !p?.naturalWidth)) return null
+            return Object.fromEntries(pictures.map((p, n) => [titles[n], [p.naturalWidth, p.naturalHeight]]))
+        }"""
+        found = self.page.wait_for_function(find, arg=list(titles), timeout=timeout * 1000)
+        sizes: dict[str, list[int]] = found.json_value()
         return sizes
 
     def fit(self) -> None:
@@ -264,16 +268,15 @@ class Window:
         self.page.locator('[data-testid="info-button"]').first.click()
         with contextlib.suppress(playwright_timeout()):
             self.page.wait_for_function(
-                """text => document.querySelector('.sidebar-content-container')
-                    ?.innerText.replace(/\\s+/g, ' ').includes(text)""",
-                arg=awaited,
+                """([help, text]) => document.querySelector(help)?.innerText.replace(/\\s+/g, ' ').includes(text)""",
+                arg=[HELP, awaited],
                 timeout=30_000,
             )
-        return str(self.page.evaluate("document.querySelector('.sidebar-content-container').innerText"))
+        return str(self.page.evaluate("help => document.querySelector(help).innerText", HELP))
 
     def help_pictures(self) -> list[dict[str, Any]]:
         """File, width (0 where it did not load) and words of each picture in the open help panel."""
-        pictures = "[...document.querySelectorAll('.sidebar-content-container img')]"
+        pictures = f"[...document.querySelectorAll('{HELP} img')]"
         with contextlib.suppress(playwright_timeout()):
             self.page.wait_for_function(f"{pictures}.every(i => i.complete)", timeout=30_000)
         found: list[dict[str, Any]] = self.page.evaluate(

@@ -220,7 +220,7 @@ def test_the_node_shows_its_photo_in_a_subgraph(opened, drawn):
         """title => {
             const { canvas, graph } = window.app
             const { subgraph } = graph.convertToSubgraph(new Set([graph._nodes.find(n => n.title === title)]))
-            canvas.setGraph?.(subgraph) ?? canvas.openSubgraph(subgraph)
+            canvas.setGraph(subgraph)
             canvas.centerOnNode(subgraph._nodes.find(n => n.title === title))
         }""",
         TITLE,
