@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from ...nodes.datasets import pictures
 from ..errors import request_error
+from ..plans.photos import as_problems
 
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -31,8 +33,13 @@ def read_photo(path: Path, size: int) -> Read:
     Raises:
         RequestError: it does not decode.
     """
-    with _opened(path) as image:
-        rgb = ImageOps.exif_transpose(image).convert("RGB")
+    with as_problems():
+        return brought_to(pictures.read_photo(path).pixels, size)
+
+
+def brought_to(pixels: Picture, size: int) -> Read:
+    """Decoded, upright pixels ``[H,W,3]`` brought to a square of `size`."""
+    rgb = Image.fromarray(pixels)
     return Read(np.asarray(rgb.resize((size, size), Image.Resampling.BOX)), pixels_sha256(rgb), rgb.size)
 
 
@@ -62,31 +69,7 @@ def pixels_sha256(image: Image.Image) -> str:
     return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest()
 
 
-def thumbnails(pictures: Sequence[Picture] | Picture, side: int = 48) -> NDArray[np.float32]:
+def thumbnails(of: Sequence[Picture] | Picture, side: int = 48) -> NDArray[np.float32]:
     """uint8 pictures -> float32 ``[N,side,side,3]`` in 0..255."""
-    small = [Image.fromarray(picture).resize((side, side), Image.Resampling.BOX) for picture in pictures]
+    small = [Image.fromarray(picture).resize((side, side), Image.Resampling.BOX) for picture in of]
     return np.stack([np.asarray(picture, np.float32) for picture in small])
-
-
-class _opened:
-    """`Image.open` and decoding, with an error that names the file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Image.Image:
-        try:
-            self._image = Image.open(self._path)
-            self._image.load()
-        except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise request_error(
-                "benefit.broken_picture",
-                f"a picture cannot be read: {error}",
-                where=str(self._path),
-                expected="a whole picture file",
-                mend="replace the file, or take it out",
-            ) from error
-        return self._image
-
-    def __exit__(self, *_: Any) -> None:
-        self._image.close()

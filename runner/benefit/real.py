@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ...nodes.datasets.names import GOOD
+from ...nodes.datasets.reader import Photo
 from ..errors import did_you_mean, request_error
 from ..outputs.hashes import sha256_of
-from ..outputs.masks import read_mask_file
-from ..plans.dataset import GOOD, Category, Photo
-from .pictures import Mask, Picture, read_photo, small_mask
+from ..plans.photos import Category, as_problems
+from .pictures import Mask, Picture, brought_to, small_mask
 
 Names = Sequence[str]
 
@@ -73,7 +74,7 @@ def read_real(
     Raises:
         RequestError: no such category or type, too few photos, a name that does not exist.
     """
-    found = _category(root, category)
+    found = Category(root, category)
     type_ = _type(found, type_)
     good = _photos(found, "train", GOOD)
     defects, test_good = _photos(found, "test", type_), _photos(found, "test", GOOD)
@@ -94,7 +95,7 @@ def read_real(
         notes.append(f"{most_good} of {len(good)} good photos are taken, evenly (--good)")
         other_good = frozenset(sha256_of(photo.path) for photo in good)
         good = [good[i] for i in np.linspace(0, len(good) - 1, most_good).round().astype(int)]
-    without = [photo for photo in tested if photo.mask is None]
+    without = [photo for photo in tested if not photo.masks]
     if len(without) == len(tested):
         notes.append(f"no photo of '{type_}' to test has a mask: pixel measures and PRO are not measured")
     elif without:
@@ -111,34 +112,16 @@ def read_real(
     )
 
 
-def _category(root: Path, name: str | None) -> Category:
-    from ..plans.dataset import categories, check_root
-
-    check_root(root)
-    known = categories(root)
-    if name is None and len(known) == 1:
-        name = known[0]
-    if name is None:
-        raise request_error(
-            "benefit.no_category",
-            "--category is missing",
-            where=f"--real {root}",
-            expected="one of the dataset's categories",
-            mend=did_you_mean("", known, limit=20),
-        )
-    return Category(root, name)
-
-
 def _type(category: Category, name: str | None) -> str:
     known = category.defect_types()
-    with_masks = [type_ for type_ in known if any(photo.mask for photo in _photos(category, "test", type_))]
+    with_masks = [type_ for type_ in known if any(photo.masks for photo in _photos(category, "test", type_))]
     if name is None and len(with_masks) == 1:
         name = with_masks[0]
     if name is None:
         raise request_error(
             "benefit.no_type",
             "--type is missing",
-            where=str(category.path / "test"),
+            where=str(category.path),
             expected="one of the dataset's defect types",
             mend=did_you_mean("", known, limit=20),
         )
@@ -154,8 +137,8 @@ def _photos(category: Category, split: str, type_: str) -> list[Photo]:
 def _split(
     defects: list[Photo], references: Names | int | None, category: Category, type_: str
 ) -> tuple[list[Photo], list[Photo]]:
-    where = str(category.path / "test" / type_)
-    with_mask = [photo for photo in defects if photo.mask is not None]
+    where = f"{category.path}, type {type_}"
+    with_mask = [photo for photo in defects if photo.masks]
     if references is None:
         references = len(with_mask) // 3
     if isinstance(references, int):
@@ -171,7 +154,7 @@ def _split(
     else:
         by_stem = {photo.path.stem: photo for photo in defects}
         for name in references:
-            if name not in by_stem or by_stem[name].mask is None:
+            if name not in by_stem or not by_stem[name].masks:
                 raise request_error(
                     "benefit.unknown_reference",
                     f"there is no defect photo '{name}' with a mask",
@@ -193,11 +176,14 @@ def _split(
 
 
 def _read(photo: Photo, size: int) -> RealPhoto:
-    read = read_photo(photo.path, size)
+    with as_problems():
+        picture = photo.read()
+        mask = photo.read_mask(picture)
+    read = brought_to(picture.pixels, size)
     is_defect = photo.type != GOOD
     truth = None if is_defect else np.zeros((size, size), bool)
-    if photo.mask:
-        truth = small_mask(read_mask_file(photo.mask), size, read, photo.mask)
+    if mask is not None:
+        truth = small_mask(mask.area, size, read, photo.masks[0])
     return RealPhoto(
         photo.relative,
         photo.path,
@@ -206,6 +192,6 @@ def _read(photo: Photo, size: int) -> RealPhoto:
         truth,
         sha256_of(photo.path),
         read.pixels,
-        sha256_of(photo.mask) if photo.mask else None,
-        photo.mask,
+        sha256_of(photo.masks[0]) if photo.masks else None,
+        photo.masks[0] if photo.masks else None,
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from scipy import ndimage
 
+from ...nodes.datasets.pictures import read_photo
 from ..pages import Pictures
 from .real import RealPhoto, RealSet
 from .study import Result
@@ -92,8 +93,7 @@ def threshold(result: Result, real: RealSet) -> float:
 
 
 def _shown(photo: RealPhoto, heat: NDArray[np.float16], limit: float, pictures: Pictures, text: str) -> Shown:
-    with Image.open(photo.path) as opened:
-        image = ImageOps.exif_transpose(opened).convert("RGB")
+    image = Image.fromarray(read_photo(photo.path).pixels)
     image.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
     pixels = np.asarray(image, np.float32)
     return Shown(

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 from skimage.measure import approximate_polygon, find_contours
 
+from ...nodes.algorithms.run_length import decode
+from ...nodes.datasets.errors import ReadError
+from ...nodes.datasets.pictures import read_result
 from ..errors import request_error
 
 Mask = NDArray[np.bool_]
@@ -26,9 +28,8 @@ def read_mask_file(path: Path) -> Mask:
         RequestError: it does not decode.
     """
     try:
-        with Image.open(path) as image:
-            levels = np.asarray(image.convert("RGB") if image.mode == "P" else image)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        levels, _ = read_result(path.read_bytes())
+    except (OSError, ReadError) as error:
         raise request_error(
             "out.broken_mask", f"the mask cannot be read: {error}", str(path), "a whole picture file", "restore it"
         ) from error
@@ -39,16 +40,13 @@ def read_mask_file(path: Path) -> Mask:
 
 
 def from_run_lengths(code: dict[str, Any]) -> Mask:
-    """COCO's uncompressed run-length code: ``{"size": [h, w], "counts": [zeros, ones, zeros, ...]}``, column by column.
+    """`run_length.decode`, with the runner's error.
 
     Raises:
         RequestError: the runs do not fill the mask.
     """
     try:
-        height, width = (int(side) for side in code["size"])
-        counts = np.asarray(code["counts"], np.int64)
-        if counts.ndim != 1 or (counts < 0).any() or counts.sum() != height * width:
-            raise ValueError(f"runs of {int(counts.sum())} pixels")
+        return decode(code)
     except (KeyError, TypeError, ValueError) as error:
         raise request_error(
             "out.broken_mask",
@@ -56,16 +54,6 @@ def from_run_lengths(code: dict[str, Any]) -> Mask:
             expected='{"size": [h, w], "counts": [...]} whose counts add up to h*w',
             mend="the manifest was changed; take the run again",
         ) from error
-    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(width, height).T
-
-
-def to_run_lengths(mask: Mask) -> dict[str, Any]:
-    """The inverse of `from_run_lengths`."""
-    flat = np.concatenate([[False], mask.T.ravel(), [True]])
-    # Where the value changes, counted from a zero before the first pixel; the sentinel closes the last run.
-    edges = np.flatnonzero(flat[1:] != flat[:-1])
-    bounds = np.concatenate([[0], edges[edges < mask.size], [mask.size]])
-    return {"size": [int(side) for side in mask.shape], "counts": [int(run) for run in np.diff(bounds)]}
 
 
 def parts(mask: Mask) -> list[Mask]:

@@ -137,6 +137,14 @@ def starts(name: str, *heads: str) -> bool:
 COMFY = ("comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "server", "execution", "comfyui_version")
 
 
+#: What nodes and runner share: the reader of datasets, and algorithms on plain arrays.
+SHARED = (
+    "defectforge.nodes.datasets",
+    "defectforge.nodes.algorithms.run_length",
+    "defectforge.nodes.algorithms.scores",
+)
+
+
 @pytest.mark.parametrize("path", python_files("nodes/algorithms"), ids=lambda path: path.stem)
 def test_algorithms_import_nothing_of_ours_and_nothing_of_comfyui(path):
     for name in imported(path):
@@ -155,12 +163,25 @@ def test_nodes_reach_comfyui_only_through_its_node_api_and_the_host(path):
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in python_files("runner") if "embedded" not in p.parts], ids=lambda path: path.stem
+    "path",
+    [p for p in python_files("runner") if not {"embedded", "benefit"} & set(p.parts)],
+    ids=lambda path: path.stem,
 )
-def test_the_runner_imports_of_the_nodes_only_the_reader_and_no_torch(path):
+def test_the_runner_imports_of_the_nodes_only_what_needs_no_torch_and_no_torch_itself(path):
     for name in imported(path):
         assert not starts(name, "torch", "diffusers", "transformers", *COMFY), name
-        assert not starts(name, "defectforge.nodes") or starts(name, "defectforge.nodes.datasets"), name
+        assert not starts(name, "defectforge.nodes") or starts(name, *SHARED), name
+
+
+@pytest.mark.parametrize(
+    "path",
+    [ROOT / "nodes/algorithms/run_length.py", *python_files("nodes/algorithms/scores")],
+    ids=lambda path: path.stem,
+)
+def test_what_nodes_and_runner_share_needs_no_torch(path):
+    for name in imported(path):
+        assert not starts(name, "torch", *COMFY), name
+        assert not starts(name, "defectforge") or starts(name, *SHARED), name
 
 
 @pytest.mark.parametrize("path", python_files("nodes/datasets"), ids=lambda path: path.stem)

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..masks import box, parts, to_run_lengths
+from ....nodes.algorithms.run_length import encode
+from ..masks import box, parts
 from .pairs import Pair, Split
 
 
@@ -27,7 +28,7 @@ def write(split: Split, dest: Path) -> list[str]:
                         "id": len(annotations) + 1,
                         "image_id": number,
                         "category_id": split.class_index(pair) + 1,
-                        "segmentation": to_run_lengths(part),
+                        "segmentation": encode(part),
                         "area": int(part.sum()),
                         "bbox": list(box(part)),
                         "iscrowd": 0,

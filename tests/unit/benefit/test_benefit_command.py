@@ -17,7 +17,7 @@ from defectforge.runner.benefit.detectors.backbone import available
 from defectforge.runner.benefit.real import RealSet
 from defectforge.runner.commands.benefit_command import BenefitRequest, benefit, seen_photos, which_k
 from defectforge.runner.errors import BAD_REQUEST, OK, RequestError
-from defectforge.runner.plans.dataset import Category
+from defectforge.runner.plans.photos import Category
 from defectforge.runner.reporter import Reporter
 
 from .conftest import SIZE, WriteRun, write_run_into

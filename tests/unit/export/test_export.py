@@ -11,9 +11,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import yaml
+from defectforge.nodes.algorithms.run_length import encode as to_run_lengths
 from defectforge.runner.errors import RequestError
 from defectforge.runner.outputs.export import FORMATS
-from defectforge.runner.outputs.masks import box, from_run_lengths, outline, parts, to_run_lengths
+from defectforge.runner.outputs.masks import box, from_run_lengths, outline, parts
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
