@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from .frame import PartFrame, Turn, part_frame, separate_parts, turns
-from .moving import Motion, moved_mask
+from .moving import Motion, landing_box, moved_mask
 
 Bools = NDArray[np.bool_]
 
@@ -72,21 +72,18 @@ class MaskSample:
         """Whether it may be cut by the part's edge, as the real one was."""
         return self.real.at_edge
 
-    def place(
-        self, rng: np.random.Generator, frame: PartFrame, scale: float, shape: tuple[int, ...]
-    ) -> tuple[Bools, int, int, float]:
+    def place(self, rng: np.random.Generator, scale: float) -> tuple[Bools, int, int, float]:
         """The real shape, jittered, at its place: box, first row and column (may be negative), direction in rad."""
         rows, columns = np.nonzero(self.real.crop)
         middle = (float(rows.mean()), float(columns.mean()))
         angle = self.turn.angle + rng.normal(0.0, _TURN_SPREAD)
         warp = rng.normal(0.0, 1.0, (2, 5, 5)) * _JITTER * math.sqrt(self.area)
         reach = 1.3 * max(self.real.crop.shape) / 2 + 2.0
-        half = math.ceil(scale * 1.5 * max(self.real.crop.shape)) + 3
-        top, left = round(self.centre[0]) - half, round(self.centre[1]) - half
-        inner = (self.centre[0] - top, self.centre[1] - left)
-        motion = Motion(middle, inner, angle, self.turn.mirrored, scale, warp, reach)
-        side = 2 * half + 1
-        return moved_mask(self.real.crop, motion.back, (side, side), (0, 0, side, side)), top, left, angle
+        motion = Motion(middle, self.centre, angle, self.turn.mirrored, scale, warp, reach)
+        top, left, bottom, right = landing_box(motion, self.real.crop)
+        inner = replace(motion, target=(self.centre[0] - top, self.centre[1] - left))
+        size = (bottom - top, right - left)
+        return moved_mask(self.real.crop, inner.back, size, (0, 0, *size)), top, left, angle
 
 
 @dataclass(frozen=True)

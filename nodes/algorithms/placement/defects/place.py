@@ -176,7 +176,7 @@ def _place_one(
             continue
         if kind is None:
             assert sample is not None
-            found = sample.place(rng, ground.frame, math.sqrt(area / sample.area), ground.part.shape)
+            found = sample.place(rng, math.sqrt(area / sample.area))
             result: Found | str = kept(found, ground, _EDGE_LOSS if sample.at_edge else ROUNDING)
         elif kind.where == INSIDE:
             goal = sample.centre if sample is not None and not ground.frame.whole else None
