@@ -33,7 +33,7 @@ class DefectForgeCropForDefect(io.ComfyNode):
             display_name="Crop for Defect",
             category="DefectForge/inpaint",
             description="Cuts a square around the mask and resizes it to the model's size, so that even a small defect "
-            "spans enough latent cells to be drawn. Stitch puts the result back.",
+            "spans enough latent cells to be drawn. Blend Defect or Stitch puts the result back.",
             inputs=[
                 io.Image.Input("image", tooltip="The photos, any size."),
                 io.Mask.Input("mask", tooltip="The denoise mask: what will be repainted. One, or one for each photo."),
@@ -73,7 +73,9 @@ class DefectForgeCropForDefect(io.ComfyNode):
                 io.Image.Output(display_name="image", tooltip="The crop, size x size."),
                 io.Mask.Output(display_name="mask", tooltip="The denoise mask of the crop, soft."),
                 io.Mask.Output(display_name="label_mask", tooltip="The label mask of the crop, hard."),
-                StitchType.Output(display_name="stitch", tooltip="Photo, mask and place of the crop, for Stitch."),
+                StitchType.Output(
+                    display_name="stitch", tooltip="Photo, mask and place of the crop, for Blend Defect or Stitch."
+                ),
             ],
         )
 
