@@ -6,15 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from picture_sheet import Tile, sheet, to_image, to_picture
-from picture_studio import CRACKED, HALF, NUT, SIZE, Studio, shown
+from picture_sheet import Tile, sheet, to_picture
+from picture_studio import CRACKED, Studio, shown
 from PIL import Image
 from torch import Tensor
 
 #: Side of the working crop on these pages, px: the miniature's.
 CROP = 128
-#: Holes on the same nut, as several draws would give them.
-DRAWS = (8, 3, 11)
 
 
 def denoise_mask(studio: Studio) -> Image.Image:
@@ -22,8 +20,7 @@ def denoise_mask(studio: Studio) -> Image.Image:
     requested, *_ = studio.hole(CRACKED)
     photo = studio.pair[0]
     denoise, drawable, fine = studio.run("DenoiseMask", mask=requested, size=CROP)
-    *_, stitch = studio.run("CropForDefect", image=photo, mask=denoise, label_mask=drawable, size=CROP)
-    rows, columns = _around(requested, stitch.windows[0].width)
+    rows, columns = _around(requested, round(1.2 * _extent(requested)))
     near = photo[:, rows, columns]
     named = (
         (requested, "mask: asked for"),
@@ -72,36 +69,25 @@ def visible_mask(studio: Studio) -> Image.Image:
 def score_defect(studio: Studio) -> Image.Image:
     """Three results of one photo, and what is measured of them."""
     sound, broken, label = studio.pair
-    near = sound.clone()
-    rows, columns = _around(label, 30 + _extent(label))
-    near[:, rows, columns] = (near[:, rows, columns] * 1.15 + 0.06).clamp(0, 1)
-    pasted = torch.where(label[..., None] > 0, broken, near)
-    results = ((broken, "a hole"), (sound + 0.3 * (broken - sound), "a faint one"), (pasted, "a pasted square"))
+    results = ((broken, "a hole"), (_fainter(studio, 0.3), "a faint one"), (_pasted(studio), "a pasted square"))
     tiles = []
     for image, title in results:
         scores, *_ = studio.run("ScoreDefect", source=sound, image=image, label_mask=label)
         row = scores.rows[0]
-        tiles.append(Tile(to_picture(image), f"{title}: {row['quality']:.2f}", _words(row, "presence", "seam")))
+        tiles.append(Tile(to_picture(image), f"{title}: {row['quality']:.2f}", _words(row, "presence", "colour_drift")))
     return sheet(tiles, 3)
 
 
 def keep_best(studio: Studio) -> Image.Image:
-    """Draws of one photo with why each was kept or refused."""
-    from defectforge.runner.nuts import View, draw_pair
-
-    source = studio.pair[0]
-    drawn = [draw_pair(NUT, size=SIZE, defect_seed=seed, view=View(half=HALF)) for seed in DRAWS]
-    images = [to_image(broken) for _, broken, _ in drawn]
-    labels = [to_image(mask) for *_, mask in drawn]
-    images.append(source + 0.12 * (images[0] - source))
-    labels.append(labels[0])
-    batch, masks = torch.cat(images), torch.cat(labels)
-    scores, *_ = studio.run("ScoreDefect", source=source, image=batch, label_mask=masks)
-    *_, chosen = studio.run("KeepBest", image=batch, label_mask=masks, scores=scores)
+    """Draws of one photo in one mask with why each was kept or refused."""
+    source, broken, label = studio.pair
+    images = torch.cat([_fainter(studio, 0.6), broken, _pasted(studio), _fainter(studio, 0.12)])
+    scores, *_ = studio.run("ScoreDefect", source=source, image=images, label_mask=label)
+    *_, chosen = studio.run("KeepBest", image=images, label_mask=label, scores=scores)
     reasons = {entry["draw"]: entry["reason"] for entry in chosen.refused}
     tiles = [
         Tile(
-            to_picture(images[number]),
+            to_picture(images[number : number + 1]),
             f"draw {number}: {'refused' if number in reasons else 'kept'}",
             reasons.get(number, _words(scores.rows[number], "quality")),
         )
@@ -119,6 +105,21 @@ def _blended(studio: Studio) -> tuple[Tensor, Tensor, Tensor, Any]:
     painted = (painted * 1.06 + 0.015).clamp(0, 1)
     image, label = studio.run("BlendDefect", stitch=stitch, image=painted, fine_mask=fine)
     return image, label, painted, stitch
+
+
+def _fainter(studio: Studio, share: float) -> Tensor:
+    """The nut with so much of its hole."""
+    sound, broken, _ = studio.pair
+    return sound + share * (broken - sound)
+
+
+def _pasted(studio: Studio) -> Tensor:
+    """The hole in a square that is brighter than the nut."""
+    sound, broken, label = studio.pair
+    near = sound.clone()
+    rows, columns = _around(label, 30 + _extent(label))
+    near[:, rows, columns] = (near[:, rows, columns] * 1.15 + 0.06).clamp(0, 1)
+    return torch.where(label[..., None] > 0, broken, near)
 
 
 def _words(row: dict[str, Any], *names: str) -> str:
