@@ -36,7 +36,7 @@ class DefectForgeCropForDefect(io.ComfyNode):
             display_name="Crop for Defect",
             category="DefectForge/inpaint",
             description="Cuts a square around the mask and resizes it to the model's size, so that even a small defect "
-            "spans enough latent cells to be drawn. Stitch puts the result back.",
+            "spans enough latent cells to be drawn. Blend Defect or Stitch puts the result back.",
             **newer(search_aliases=["inpaint crop", "crop and stitch", "working crop", "only masked"]),
             inputs=[
                 io.Image.Input("image", tooltip="The photos, any size."),
@@ -77,7 +77,9 @@ class DefectForgeCropForDefect(io.ComfyNode):
                 io.Image.Output(display_name="image", tooltip="The crop, size x size."),
                 io.Mask.Output(display_name="mask", tooltip="The denoise mask of the crop, soft."),
                 io.Mask.Output(display_name="label_mask", tooltip="The label mask of the crop, hard."),
-                StitchType.Output(display_name="stitch", tooltip="Photo, mask and place of the crop, for Stitch."),
+                StitchType.Output(
+                    display_name="stitch", tooltip="Photo, mask and place of the crop, for Blend Defect or Stitch."
+                ),
             ],
         )
 

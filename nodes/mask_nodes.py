@@ -202,9 +202,7 @@ class DefectForgePlaceHoleMask(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Mask.Output(
-                    display_name="label_mask", tooltip="The holes themselves, hard: what a detector should learn."
-                ),
+                io.Mask.Output(display_name="label_mask", tooltip="The holes themselves, hard: what is asked for."),
                 io.Mask.Output(
                     display_name="denoise_mask", tooltip="The label grown and feathered: what is repainted."
                 ),

@@ -116,9 +116,7 @@ class DefectForgePlaceDefectMask(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Mask.Output(
-                    display_name="label_mask", tooltip="The defects themselves, hard: what a detector should learn."
-                ),
+                io.Mask.Output(display_name="label_mask", tooltip="The defects themselves, hard: what is asked for."),
                 io.Mask.Output(
                     display_name="denoise_mask", tooltip="The label grown and feathered: what is repainted."
                 ),

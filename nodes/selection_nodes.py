@@ -49,8 +49,8 @@ class DefectForgeVisibleMask(io.ComfyNode):
                     max=60.0,
                     step=0.5,
                     tooltip="Colour distance (CIE76) from which on a change is visible; 8 is noticed at a second look. "
-                    "Twice as much must be reached somewhere. The floor of the picture's own noise is never "
-                    "undercut.",
+                    "Twice as much must be reached somewhere. With match_colour, the floor of the picture's own noise "
+                    "is never undercut.",
                 ),
                 io.Boolean.Input(
                     "match_colour",

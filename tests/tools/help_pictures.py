@@ -19,6 +19,7 @@ import torch
 from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import pictures_of_choice
 from by_location import ROOT, import_package
 from picture_sheet import FAINT, GAP, GROUND, INK, WIDTH, Tile, font, save, sheet, to_picture
 from picture_studio import CRACKED, PLAIN, Studio, shown
@@ -279,6 +280,13 @@ def save_defect_pair(studio: Studio) -> Image.Image:
                 )
             )
     return sheet(tiles, 2)
+
+
+page("DenoiseMask")(pictures_of_choice.denoise_mask)
+page("BlendDefect")(pictures_of_choice.blend_defect)
+page("VisibleMask")(pictures_of_choice.visible_mask)
+page("ScoreDefect")(pictures_of_choice.score_defect)
+page("KeepBest")(pictures_of_choice.keep_best)
 
 
 @page("ColorLock")

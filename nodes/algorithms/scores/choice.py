@@ -90,5 +90,7 @@ def choose(scores: Sequence[Scores], keep: int, thresholds: Sequence[Threshold] 
             passing.append(index)
     ranked = sorted(passing, key=lambda index: -(scores[index].get(by) or 0.0))
     for place, index in enumerate(ranked[keep:], keep + 1):
-        refused[index] = f"number {place} by {by} of {len(passing)} that pass; {keep} are kept"
+        refused[index] = (
+            f"number {place} by {by} of {len(passing)} that pass; {keep} {'is' if keep == 1 else 'are'} kept"
+        )
     return Chosen(tuple(ranked[:keep]), dict(sorted(refused.items())))
