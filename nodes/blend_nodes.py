@@ -162,7 +162,7 @@ class DefectForgeBlendDefect(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "etch",
-                    default=0.85,
+                    default=1.0,
                     min=0.0,
                     max=1.0,
                     step=0.05,

@@ -46,7 +46,7 @@ class BlendSettings:
 
     feather: float = 2.0
     grain: float = 1.0
-    etch: float = 0.85
+    etch: float = 1.0
     match_colour: bool = True
     rule: VisibleRule = field(default_factory=VisibleRule)
 
