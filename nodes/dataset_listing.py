@@ -71,11 +71,10 @@ def thumbnail(found: Found, with_mask: bool = False) -> bytes:
     mask = _mask_of(found) if with_mask else None
     if mask is None:
         return plain
-    with Image.open(io.BytesIO(plain)) as photo:
-        small = photo.convert("RGB")
+    small = pictures.read_photo(plain)
     # Any defect in a thumbnail's pixel counts: a small hole must not vanish.
     marked = np.asarray(mask.resize(small.size, Image.Resampling.BOX)) > 0
-    drawn = overlay(from_u8(np.asarray(small))[None], from_u8(marked.astype(np.uint8) * 255)[None])
+    drawn = overlay(from_u8(small.pixels)[None], from_u8(marked.astype(np.uint8) * 255)[None])
     buffer = io.BytesIO()
     to_pil(drawn[0]).save(buffer, "JPEG", quality=85)
     return buffer.getvalue()
