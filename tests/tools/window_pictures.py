@@ -127,7 +127,9 @@ PLACE = """title => {
 def nodes(window: Any) -> list[Image.Image]:
     """Each of the pack's nodes in the graph that is open, at 100 %."""
     found = []
-    titles = [node["title"] for node in window.window_form()["nodes"] if node["type"].startswith("DefectForge")]
+    titles = window.page.evaluate(
+        "window.app.graph._nodes.filter(n => n.type.startsWith('DefectForge')).map(n => n.title)"
+    )
     for title in titles:
         x, y, width, height = window.page.evaluate(PLACE, title)
         window.page.wait_for_timeout(900)

@@ -123,7 +123,8 @@ def browser() -> Iterator[Any]:
 #: Milliseconds after which the window will not come to it any more.
 PATIENCE = 120_000
 TEMPLATE_CARD = "[data-testid^='template-workflow-']"
-DIALOG = ".p-dialog, [role='dialog']"
+#: What is shown when the mouse rests on something has the role of a dialog, too, and is none.
+DIALOG = ".p-dialog, [role='dialog']:not(.p-popover, [data-reka-popper-content-wrapper] *)"
 HELP = ".node-help-content"
 
 
