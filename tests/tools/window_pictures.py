@@ -62,7 +62,7 @@ def prepare(window: Any, name: str, root: str) -> None:
     data = saved(name)
     for node in data["nodes"]:
         if node["title"] == "Checkpoint":
-            # Before it is opened: the window would look for the file that the workflow names, and say that it is missing.
+            # Before it is opened, or the window says that the file which the workflow names is missing.
             node["widgets_values"] = [RUNS[name]]
             node["properties"].pop("models", None)
     window.load(data)
