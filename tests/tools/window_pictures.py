@@ -69,6 +69,7 @@ def prepare(window: Any, name: str, root: str) -> None:
     window.close_dialogs()
     for title, widget, value in (
         ("Good photo", "root", root),
+        ("Good photo", "index", 1),
         ("Reference defect", "root", root),
         ("Working crop", "size", 128),
         ("Reference crop", "size", 128),
