@@ -352,7 +352,8 @@ def embedded_like(
     base = tmp_path_factory.mktemp("embedded")
     places = {name: base / name for name in ("input", "output", "temp")}
     follow = followed(comfyui.version)
-    with launch.start(models=[checkpoints], device="cpu", follow=follow, log=base / "log.txt", **places) as server:
+    log = base / "log.txt"
+    with launch.start(models=[checkpoints], device="cpu", follow=follow, log=log, timeout=300, **places) as server:
         yield server
 
 
