@@ -123,7 +123,8 @@ def browser() -> Iterator[Any]:
 #: Milliseconds after which the window will not come to it any more.
 PATIENCE = 120_000
 TEMPLATE_CARD = "[data-testid^='template-workflow-']"
-DIALOG = ".p-dialog, [role='dialog']"
+#: What is shown when the mouse rests on something has the role of a dialog, too, and is none.
+DIALOG = ".p-dialog, [role='dialog']:not(.p-popover, [data-reka-popper-content-wrapper] *)"
 HELP = ".node-help-content"
 
 
@@ -351,7 +352,8 @@ def embedded_like(
     base = tmp_path_factory.mktemp("embedded")
     places = {name: base / name for name in ("input", "output", "temp")}
     follow = followed(comfyui.version)
-    with launch.start(models=[checkpoints], device="cpu", follow=follow, log=base / "log.txt", **places) as server:
+    log = base / "log.txt"
+    with launch.start(models=[checkpoints], device="cpu", follow=follow, log=log, timeout=300, **places) as server:
         yield server
 
 

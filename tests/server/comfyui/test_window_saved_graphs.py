@@ -42,7 +42,11 @@ def by_title(graph: dict[str, Any]) -> dict[str, Any]:
 
 def ours(data: dict[str, Any]) -> dict[str, list[Any]]:
     """Saved widget values of our nodes, by title."""
-    return {node["title"]: node["widgets_values"] for node in data["nodes"] if node["type"].startswith("DefectForge")}
+    return {
+        node.get("title", node["type"]): node.get("widgets_values", [])
+        for node in data["nodes"]
+        if node["type"].startswith("DefectForge")
+    }
 
 
 @pytest.mark.skipif(not os.environ.get("DEFECTFORGE_SAVE_GRAPHS"), reason="only where the files are made anew")
