@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.color import rgb2lab
-from skimage.filters import apply_hysteresis_threshold
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
@@ -74,6 +72,8 @@ def colour_distance(before: Floats, after: Floats, smooth: float = 1.0) -> NDArr
         raise ValueError(
             f"the pictures are {list(before.shape)} and {list(after.shape)}: both must be the same [height, width, 3]"
         )
+    from skimage.color import rgb2lab  # here: loading it costs the host's start 0.1 s
+
     lab = rgb2lab(after.astype(np.float32)) - rgb2lab(before.astype(np.float32))
     if smooth > 0:
         lab = ndimage.gaussian_filter(lab, (smooth, smooth, 0.0))
@@ -114,6 +114,8 @@ def visible_change(
     Returns:
         ``[H, W]`` bool, its openings filled; all False where nothing is visible.
     """
+    from skimage.filters import apply_hysteresis_threshold  # here: loading it costs the host's start 0.1 s
+
     rule = rule or VisibleRule()
     edge = max(rule.edge, floor)
     certain = max(rule.certain, 2.0 * floor)

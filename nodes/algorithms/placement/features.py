@@ -7,7 +7,6 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage import measure, morphology
 
 #: The core is what an opening with a disc of this radius leaves, as a share of the part's diameter: thin cracks go.
 _CORE = 0.018
@@ -27,6 +26,8 @@ def mask_features(mask: NDArray[np.bool_], part: NDArray[np.bool_]) -> dict[str,
         ``distance``: of the core's centre from the part's, in radii of the part. ``eccentricity`` and ``solidity``
         of the core. ``core share``: core over mask.
     """
+    from skimage import measure, morphology  # here: loading it costs the host's start 0.1 s
+
     if not mask.any() or not part.any():
         raise ValueError("the mask or the object mask is empty: there is nothing to measure")
     area = float(np.count_nonzero(part))

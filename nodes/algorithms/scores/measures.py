@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.color import rgb2lab
 
 from .references import Look, closeness, look_of
 
@@ -82,6 +81,8 @@ def score_defect(
     ring = away > _GAP
     if ring.sum() < 16:
         ring = ~inside
+    from skimage.color import rgb2lab  # here: loading it costs the host's start 0.1 s
+
     lab_before, lab_after = rgb2lab(before), rgb2lab(after)
     scores |= _presence(lab_after, inside, ring)
     scores["change"] = float(np.linalg.norm(lab_after[inside] - lab_before[inside], axis=-1).mean())

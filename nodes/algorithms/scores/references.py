@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from skimage.color import rgb2lab
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
@@ -38,6 +37,8 @@ def look_of(image: Floats, mask: Bools) -> Look:
     """
     if not mask.any():
         raise ValueError("the mask of the defect is empty, so there is nothing to compare with; mark the defect")
+    from skimage.color import rgb2lab  # here: loading it costs the host's start 0.1 s
+
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     inside = mask[box]
