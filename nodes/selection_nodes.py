@@ -41,7 +41,7 @@ class DefectForgeVisibleMask(io.ComfyNode):
             **newer(search_aliases=["difference mask", "change mask", "label"]),
             inputs=[
                 io.Image.Input("source", tooltip="The photo, same size: one, or one for each result."),
-                io.Image.Input("image", tooltip="The results, same size as the photo."),
+                io.Image.Input("image", tooltip="The results that may hold a defect."),
                 io.Float.Input(
                     "sensitivity",
                     default=8.0,
@@ -210,7 +210,7 @@ class DefectForgeKeepBest(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The kept draws, best first; may be none."),
-                io.Mask.Output(display_name="label_mask", tooltip="The labels of those draws."),
+                io.Mask.Output(display_name="label_mask", tooltip="The labels of the kept draws."),
                 ScoresType.Output(display_name="scores", tooltip="Their scores, and what was refused and why."),
             ],
         )

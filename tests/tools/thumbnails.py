@@ -56,7 +56,7 @@ def main() -> None:
         (models / "checkpoints").mkdir(parents=True)
         for variant in miniature.table():
             miniature.write_checkpoint(variant, models / "checkpoints" / f"{variant}.safetensors")
-        with launch.start(models=[models, *options.models]) as server:
+        with launch.start(models=[models, *options.models], timeout=600.0) as server:
             for name in options.names:
                 out = Path(scratch) / name
                 command = [sys.executable, "-m", "defectforge.runner", "run", name, "--data", str(data)]
