@@ -45,6 +45,7 @@ def main() -> None:
     cli.add_argument("--sizes", default="256,512,1024")
     cli.add_argument("--real", type=Path)
     cli.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "defectforge-labels")
+    cli.add_argument("--server", action="append", default=[], help="as for `defectforge run`")
     cli.add_argument("--each", action="store_true", help="print every pair")
     arguments = cli.parse_args()
     sets = []
@@ -58,7 +59,7 @@ def main() -> None:
     print("| photos | pairs | IoU median / worst | label visible | visible outside median / most | stray | refused |")
     print("|---|---|---|---|---|---|---|")
     for name, data, out in sets:
-        made(data, out, arguments.pairs)
+        made(data, out, arguments.pairs, *(part for url in arguments.server for part in ("--server", url)))
         truths = run_truth(out, data)
         print(row(name, truths, len(refused_draws(out))), flush=True)
         for truth in truths if arguments.each else ():

