@@ -28,6 +28,9 @@ _RING_SHARE, _RING_LEAST = 0.1, 6
 #: Gap between a defect and the ring, px: its own halo is no example.
 _RING_GAP = 3
 
+#: How far in px a line's soft edge reaches beyond its label.
+_LINE_EDGE = 2.0
+
 #: Least feather in px of the photo: below it an edge looks cut out.
 _LEAST_FEATHER = 1.5
 
@@ -117,8 +120,10 @@ def blend_defect(
     alpha = np.where(area, alpha * alpha * (3.0 - 2.0 * alpha), 0.0).astype(np.float32)[..., None]
     touched = alpha[..., 0] > 0
     out = np.where(touched[..., None], before + alpha * (after - before), before)
+    lines = np.zeros_like(touched)
     if fine is not None:
         out, lines = etched(out, joined(fine[rows, columns], place), settings.etch, seed)
+        lines &= ~touched
         touched |= lines
     # Measured on what is kept: nothing faint is left to find, and a fine line counts with less contrast than a hole.
     certain = max(settings.rule.edge, 0.7 * settings.rule.certain)
@@ -126,6 +131,8 @@ def blend_defect(
     label = visible_change(colour_distance(before, out, settings.rule.smooth), touched, rule)
     if not label.any():
         return empty
+    # A piece of a line that nobody sees (over dark shell, say) is taken back: what is not labelled is not drawn.
+    touched &= ~lines | (ndimage.distance_transform_edt(~label) <= _LINE_EDGE)
     image, whole = photo.copy(), np.zeros(photo.shape[:2], bool)
     image[rows, columns] = np.where(touched[..., None], out, before)
     whole[rows, columns] = label

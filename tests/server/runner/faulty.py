@@ -34,6 +34,8 @@ class Script:
     intercept: Callable[[web.Request], web.StreamResponse | None] | None = None
     """Answers in the server's place where it gives something, as a proxy before it would."""
     fail_text: str = "it did not work"
+    refuse: Callable[[int], str | None] | None = None
+    """Why every draw of a job is refused; None where it is kept."""
 
 
 def pictures(photo: bytes) -> dict[str, bytes]:
@@ -288,6 +290,10 @@ class FaultyServer:
 
     def _pair(self, prompt_id: str, order: int) -> dict[str, Any]:
         graph = self.posted[order]["prompt"]
+        reason = self.script.refuse(order) if self.script.refuse is not None else None
+        if reason is not None:
+            refused = {"draw": 0, "reason": reason, "scores": {"presence": 0.0}}
+            return {"4": {"defectforge_pairs": [], "defectforge_refused": [refused]}}
         root = graph["1"]["inputs"]["root"]
         photo = next(data for name, data in self.files.items() if name.startswith(f"input/{root}/"))
         made = pictures(photo)
