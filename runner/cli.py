@@ -307,6 +307,17 @@ def benefit(type_: str | None, **options: Any) -> int:
     return guarded(reporter, lambda: measure(BenefitRequest(type=type_, **options), reporter))
 
 
+@cli.command()
+@click.argument("out", type=FOLDER)
+@click.option("--single-file", is_flag=True, help="Pictures inside the page, at 512 px.")
+def report(out: Path, single_file: bool) -> int:
+    """A page of a run's pairs, OUT/report.html: to look at, to filter, to mark. Also while the run goes on."""
+    from .commands.report_command import report as write_report
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: write_report(out, single_file, reporter))
+
+
 def guarded(reporter: Any, work: Callable[[], int]) -> int:
     """Run, and turn whatever goes wrong into one message and its exit code."""
     from . import interrupts
