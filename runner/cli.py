@@ -318,6 +318,21 @@ def report(out: Path, single_file: bool) -> int:
     return guarded(reporter, lambda: write_report(out, single_file, reporter))
 
 
+@cli.command()
+@click.argument("out", type=FOLDER)
+@click.argument("marks", required=False, type=click.Path(dir_okay=False, path_type=Path, allow_dash=True))
+@click.option("--undo", is_flag=True, help="Take back: what MARKS names, or without MARKS everything.")
+def review(out: Path, marks: Path | None, undo: bool) -> int:
+    """Apply MARKS, saved from a report's page: rejected pairs leave the dataset, relabelled ones get their type.
+
+    Rejected pairs go to OUT/rejected, their lines into the journal; --undo brings them back byte for byte.
+    """
+    from .commands.review_command import review as apply_review
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: apply_review(out, marks, undo, reporter))
+
+
 def guarded(reporter: Any, work: Callable[[], int]) -> int:
     """Run, and turn whatever goes wrong into one message and its exit code."""
     from . import interrupts

@@ -216,7 +216,9 @@ def _journal(path: Path, run: Run) -> None:
             for row in db.execute("SELECT * FROM refused ORDER BY job, round, draw"):
                 run.refused.append({**dict(row), "scores": _scores(_loaded(row["scores"]), [])})
         if "job" in tables:
-            rows = db.execute("SELECT id, number, type, error, error_code FROM job WHERE state='failed' ORDER BY number")
+            rows = db.execute(
+                "SELECT id, number, type, error, error_code FROM job WHERE state='failed' ORDER BY number"
+            )
             run.failed += [dict(row) for row in rows]
         if "review" in tables:
             rows = db.execute("SELECT pair, kind, type, line FROM review WHERE kind != 'none' ORDER BY position")

@@ -1,4 +1,4 @@
-"""Pictures of a pair for looking at: a strip of four small ones, and in the viewer's size source, difference, outlines."""
+"""Pictures of a pair for looking at: a strip of four small ones; larger ones of source, difference and outlines."""
 
 from __future__ import annotations
 
