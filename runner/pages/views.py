@@ -152,7 +152,7 @@ def labelled(picture: Pixels, label: Mask | None, request: Mask | None) -> Pixel
     if label is not None:
         mixed[label] = mixed[label] * 0.35 + np.array(LABEL, np.float32) * 0.65
     if request is not None:
-        mixed[_outline(request, max(1, side // CELL))] = REQUEST
+        mixed[ring(request, max(1, side // CELL))] = REQUEST
     return np.clip(mixed, 0, 255).astype(np.uint8)
 
 
@@ -166,7 +166,7 @@ def outlines(label: Mask | None, request: Mask | None, longest: int) -> bytes:
         if mask is not None:
             small = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
             # A part thinner than a pixel of the view stays visible.
-            index[_outline(np.asarray(small) > 0, 1)] = value
+            index[ring(np.asarray(small) > 0, 1)] = value
     image = Image.fromarray(index)
     image.putpalette([0, 0, 0, *LABEL, *REQUEST])
     data = io.BytesIO()
@@ -174,7 +174,7 @@ def outlines(label: Mask | None, request: Mask | None, longest: int) -> bytes:
     return data.getvalue()
 
 
-def _outline(mask: Mask, width: int) -> Mask:
+def ring(mask: Mask, width: int) -> Mask:
     """The ring just outside: the defect itself stays free."""
     return np.asarray(ndimage.binary_dilation(mask, iterations=width) & ~mask)
 
