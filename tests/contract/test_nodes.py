@@ -157,10 +157,11 @@ def test_nodes_reach_comfyui_only_through_its_node_api_and_the_host(path):
 @pytest.mark.parametrize(
     "path", [p for p in python_files("runner") if "embedded" not in p.parts], ids=lambda path: path.stem
 )
-def test_the_runner_imports_of_the_nodes_only_the_reader_and_no_torch(path):
+def test_the_runner_imports_of_the_nodes_only_the_reader_and_the_measures_and_no_torch(path):
     for name in imported(path):
         assert not starts(name, "torch", "diffusers", "transformers", *COMFY), name
-        assert not starts(name, "defectforge.nodes") or starts(name, "defectforge.nodes.datasets"), name
+        room = ("defectforge.nodes.datasets", "defectforge.nodes.algorithms.scores.measures")
+        assert not starts(name, "defectforge.nodes") or starts(name, *room), name
 
 
 @pytest.mark.parametrize("path", python_files("nodes/datasets"), ids=lambda path: path.stem)
