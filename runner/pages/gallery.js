@@ -296,16 +296,30 @@
     $(".again code", viewer).textContent = pair.command;
     $(".again [role=status]", viewer).textContent = pair.note;
     fillVerbs($(".verbs", viewer), pair);
-    look();
     if (!viewer.open) viewer.showModal();
+    sheet.style.setProperty("--zoom", 1); // to the label of this one
+    look();
   }
 
   function look() {
     const view = $("input[name=view]:checked", viewer).value;
     sheet.dataset.view = view;
-    sheet.style.setProperty("--zoom", $("[name=zoom]", viewer).value);
+    zoomTo($("[name=zoom]", viewer).value);
     sheet.style.setProperty("--slide", `${$("[name=slide]", viewer).value}%`);
     $(".slide", viewer).hidden = view !== "slider";
+  }
+
+  /** Larger: around the label. From one magnification to the next: around the middle of what is seen. */
+  function zoomTo(zoom) {
+    const stage = $(".stage", viewer);
+    const before = sheet.style.getPropertyValue("--zoom");
+    if (before === zoom) return;
+    const share = (offset, visible, whole) => (offset + visible / 2) / whole;
+    const [x, y] = before > 1
+      ? [share(stage.scrollLeft, stage.clientWidth, sheet.offsetWidth), share(stage.scrollTop, stage.clientHeight, sheet.offsetHeight)]
+      : shown.views.focus;
+    sheet.style.setProperty("--zoom", zoom);
+    stage.scrollTo(x * sheet.offsetWidth - stage.clientWidth / 2, y * sheet.offsetHeight - stage.clientHeight / 2);
   }
 
   for (const image of viewer.querySelectorAll("img.source, img.result")) {

@@ -108,7 +108,9 @@ def _item(pair: Pair, views: Views, run: Run, names: Sequence[str]) -> dict[str,
         "note": ""
         if kind in (None, "embedded")
         else f"Made on a server of the kind '{kind}': add --server URL to the command for the same pixels.",
-        "views": {name: getattr(views, name) for name in ("strip", "source", "result", "difference", "outlines")},
+        "views": {
+            name: getattr(views, name) for name in ("strip", "source", "result", "difference", "outlines", "focus")
+        },
     }
 
 

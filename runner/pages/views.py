@@ -46,6 +46,8 @@ class Views:
     result: str | None = None
     difference: str | None = None
     outlines: str | None = None
+    focus: tuple[float, float] = (0.5, 0.5)
+    """Where to look: the middle of the label, or of what was asked for, as shares of width and height."""
     problems: list[str] = field(default_factory=list)
     small: Pixels | None = None
     """The result at 32 px and grey, to find pictures that are alike."""
@@ -100,6 +102,11 @@ class Viewer:
         found.strip = self._strip(pair, source, result, label, request, difference)
         if difference is not None:
             found.difference = self._keep(_name(pair, "difference.jpg"), _jpeg(_small(difference, self.longest)))
+        for mask in (request, label):
+            if mask is not None and mask.any():
+                rows, places = np.nonzero(mask)
+                height, width = mask.shape
+                found.focus = (round(float(places.mean()) / width, 4), round(float(rows.mean()) / height, 4))
         if label is not None or request is not None:
             found.outlines = self._keep(_name(pair, "outlines.png"), outlines(label, request, self.longest))
         grey = Image.fromarray(result).convert("L").resize((32, 32), Image.Resampling.BOX)

@@ -154,6 +154,19 @@ def test_a_name_runs_nothing(opened, run):
     assert HOSTILE in page.locator("#viewer").text_content()
 
 
+def test_the_automatic_accessibility_check_finds_nothing(opened, run):
+    axe = os.environ.get("AXE_PATH")
+    if not axe:
+        pytest.skip("no axe here: npm install axe-core, and set AXE_PATH to its axe.min.js")
+    page = opened(run)
+    page.locator(".strip").first.press("k")
+    for place in ("page", "close view"):
+        if place == "close view":
+            page.locator(".strip").first.press("Enter")
+        page.evaluate(Path(axe).read_text(encoding="utf-8"))
+        assert page.evaluate("axe.run().then((found) => found.violations.map((v) => v.id))") == [], place
+
+
 @pytest.mark.slow
 def test_two_thousand_pairs(opened, tmp_path):
     """How many and in which order, not how fast: the machine that tests may be busy."""
