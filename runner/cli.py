@@ -337,7 +337,7 @@ def review(out: Path, marks: Path | None, undo: bool) -> int:
 @click.option("--data", type=FOLDER, metavar="ROOT", help="Dataset; without it, drawn nuts into OUT/nuts.")
 @click.option("--category", help="Category of the dataset; may be left out where there is one.")
 @click.option("--type", "type_", help="Defect type: names the output, and chooses reference photos.")
-@click.option("--count", type=click.IntRange(1, 100), default=4, show_default=True, help="Photos.")
+@click.option("--count", type=click.IntRange(1, 24), default=4, show_default=True, help="Photos.")
 @click.option("--seed", type=click.IntRange(0, 2**63), default=1, show_default=True, help="Seed of the first photo.")
 @click.option("--model", metavar="NAME", help="Checkpoint and working size; on drawn nuts the miniature.")
 @click.option("--only", multiple=True, metavar="METHOD", help="Only this method; repeatable.")

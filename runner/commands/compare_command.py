@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..checkpoints.choose_model import inpaints, stand_ins
+from ..checkpoints.fetch import can_generate
+from ..checkpoints.models import by_file, checkpoint_loaders
 from ..errors import INTERRUPTED, OK, SOME_JOBS_FAILED, RequestError, request_error
-from ..graphs.graph import shipped_workflows
+from ..graphs.graph import SHIPPED, shipped_workflows
 from ..reporter import Reporter
 from ..servers.worker import Timing
-from .demo import best_generated
 from .prepare import load_workflow, prepare
 from .request import Request
 from .run import Fleet, check_place, drive, fleet
@@ -121,6 +124,15 @@ def drawn(request: CompareRequest, reporter: Reporter) -> Path:
     return nuts
 
 
+def model_for(method: str, wanted: str | None, drawn: bool) -> str | None:
+    """`--model` for one method: none where it loads no checkpoint; on drawn nuts the miniature that suits it best."""
+    graph = json.loads((SHIPPED / "api" / f"{method}.json").read_text(encoding="utf-8"))
+    known = [model for _, _, file in checkpoint_loaders(graph) if (model := by_file(file)) is not None]
+    if not known or wanted is not None or not drawn:
+        return wanted if known else None
+    return next((m.name for m in stand_ins(known[0].kind, inpaints(graph)) if can_generate(m)), None)
+
+
 def run_one(request: CompareRequest, method: str, data: Path, ships: Fleet, reporter: Reporter) -> int:
     """One method's pairs, with the settings of its workflow."""
     asked = Request(
@@ -130,7 +142,7 @@ def run_one(request: CompareRequest, method: str, data: Path, ships: Fleet, repo
         type=request.type,
         count=request.count,
         seed=request.seed,
-        model=request.model or (None if request.data else best_generated()),
+        model=model_for(method, request.model, drawn=request.data is None),
         out=request.out / method,
     )
     workflow = load_workflow(asked)

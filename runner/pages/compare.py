@@ -114,14 +114,15 @@ def _cell(pair: Pair | None, run: Run, index: int) -> dict[str, Any]:
             request = from_run_lengths(pair.record["requested"])
         except DefectForgeError as error:
             problems.append(error.problems[0].what)
-    alike = source is not None and result is not None and source.shape == result.shape
-    masks = [
-        mask if mask is not None and alike and mask.shape == source.shape[:2] else None for mask in (label, request)
-    ]  # type: ignore[union-attr]
-    scores, here = dict(pair.scores), False
-    if not scores and alike and masks[0] is not None:
-        # The workflow has no node that scores: the same measure, here.
-        scores, here = score_defect(source / 255.0, result / 255.0, masks[0], masks[1]), True  # type: ignore[operator]
+    size = None if result is None else result.shape[:2]
+    label, request = (mask if mask is not None and mask.shape == size else None for mask in (label, request))
+    scores, here, kept = dict(pair.scores), False, None
+    if source is not None and result is not None and source.shape == result.shape:
+        kept = float((source == result).all(-1).mean())
+        if not scores and label is not None:
+            # The workflow has no node that scores: the same measure, here.
+            photo, picture = (pixels.astype(np.float32) / 255 for pixels in (source, result))
+            scores, here = score_defect(photo, picture, label, request), True
     entry = pair.record.get("source")
     entry = entry if isinstance(entry, dict) else {}
     return {
@@ -129,9 +130,11 @@ def _cell(pair: Pair | None, run: Run, index: int) -> dict[str, Any]:
         "source": source,
         "source_name": str(entry.get("path", "?")),
         "source_sha256": entry.get("sha256"),
-        "shown": None if result is None else marked(result, *masks),
-        "mask_key": None if request is None else json.dumps(pair.record["requested"], sort_keys=True),
-        "kept": float((source == result).all(-1).mean()) if alike else None,  # type: ignore[union-attr]
+        "shown": None if result is None else marked(result, label, request),
+        "mask_key": None
+        if pair.record.get("requested") is None
+        else json.dumps(pair.record["requested"], sort_keys=True),
+        "kept": kept,
         "scores": scores,
         "scored_here": here,
         "label": pair.label,
