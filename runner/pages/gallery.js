@@ -141,23 +141,12 @@
   }
 
   // ---- cards
-  const PARTS = ["source", "label", "result", "difference"];
-
   function card(pair) {
     if (pair.card) return pair.card;
     const strip = make("button", { type: "button", className: "strip" });
     strip.setAttribute("aria-label", `${title(pair)}: source, label, result, difference; look closely`);
     strip.addEventListener("click", () => open(pair));
-    PARTS.forEach((part, place) => {
-      const cell = make("span", { className: "cell" });
-      if (pair.views.strip) {
-        const image = make("img", { loading: "lazy", decoding: "async", alt: "" });
-        image.style.objectPosition = `${(place * 100) / 3}% 0`;
-        image.src = pair.views.strip;
-        cell.append(image);
-      }
-      strip.append(cell);
-    });
+    if (pair.views.strip) strip.append(make("img", { loading: "lazy", decoding: "async", alt: "", src: pair.views.strip }));
     const measured = data.scores.filter((name) => pair.scores[name] !== null).slice(0, 3);
     const lines = [
       make("p", {}, make("b", { textContent: title(pair) }), ` · ${pair.method} · seed ${pair.seed} · label: ${pair.label}`),

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy import ndimage
 
 from ...nodes.datasets.errors import ReadError
@@ -26,8 +26,8 @@ from .reading import Pair
 
 Pixels = NDArray[np.uint8]
 
-CELL = 192
-"""Side of each of the four pictures of a strip: source, label, result, difference."""
+CELL, GAP = 192, 4
+"""Side of each of the four pictures of a strip (source, label, result, difference), and what is between them."""
 LONGEST = 1024
 """Longest side of what the viewer shows beside the result itself."""
 INSIDE = 512
@@ -125,12 +125,11 @@ class Viewer:
         shown = None if result is None else labelled(result, label, request)
         if all(picture is None for picture in (source, shown, result, difference)):
             return None
-        sheet = Image.new("RGB", (4 * CELL, CELL), (24, 24, 24))
+        sheet = Image.new("RGB", (4 * CELL + 3 * GAP, CELL), (24, 24, 24))
         for place, picture in enumerate((source, shown, result, difference)):
             if picture is not None:
-                cell = Image.fromarray(picture)
-                cell.thumbnail((CELL, CELL), Image.Resampling.BOX)
-                sheet.paste(cell, (place * CELL + (CELL - cell.width) // 2, (CELL - cell.height) // 2))
+                cell = ImageOps.contain(Image.fromarray(picture), (CELL, CELL), Image.Resampling.BOX)
+                sheet.paste(cell, (place * (CELL + GAP) + (CELL - cell.width) // 2, (CELL - cell.height) // 2))
         return self._keep(_name(pair, "strip.jpg"), _jpeg(np.asarray(sheet), 80))
 
     def _keep(self, name: str, data: bytes) -> str:
