@@ -38,7 +38,7 @@ class Pair:
     source: Path | None
     problems: list[str] = field(default_factory=list)
     seconds: float | None = None
-    """What it cost: from the end of the pair before it on the same server, or its own submission, to its end."""
+    """What it cost: from the end of the pair before it, or its own submission, to its end. None: not measured."""
 
 
 @dataclass
@@ -52,6 +52,8 @@ class Run:
     aside: list[dict[str, Any]] = field(default_factory=list)
     models: str | None = None
     """The folder of models that the last run was given."""
+    one_server: bool = False
+    """One server at a time did everything, as far as the journal says: only then a pair's own seconds are known."""
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -79,8 +81,9 @@ def read_run(out: Path) -> Run:
             continue
         seen[pair.id] = number
         run.pairs.append(pair)
-    _costs(run.pairs)
     _journal(out / JOURNAL, run)
+    if run.one_server:
+        _costs(run.pairs)
     _strangers(run)
     return run
 
@@ -181,8 +184,8 @@ def _inside(out: Path, name: Any, role: str, problems: list[str]) -> Path | None
 
 
 def _costs(pairs: list[Pair]) -> None:
-    """Seconds of each pair. Servers hold two jobs at a time, of which one waits: the wait is not counted."""
-    ends: dict[str, float] = {}
+    """Seconds of each pair. The server holds two jobs at a time, of which one waits: the wait is not counted."""
+    end = float("-inf")
 
     def times(pair: Pair) -> tuple[float, float] | None:
         found = pair.record.get("times")
@@ -192,9 +195,7 @@ def _costs(pairs: list[Pair]) -> None:
     timed = [(pair, at) for pair in pairs if (at := times(pair)) is not None]
     for pair, (submitted, committed) in sorted(timed, key=lambda item: item[1][1]):
         # Pairs of one job are committed together: the first carries the cost.
-        server = json.dumps(pair.record.get("server"), sort_keys=True)
-        took = committed - max(submitted, ends.get(server, submitted))
-        ends[server] = committed
+        took, end = committed - max(submitted, end), committed
         if not pair.record.get("pair") and took >= 0:
             pair.seconds = round(took, 3)
 
@@ -224,9 +225,9 @@ def _journal(path: Path, run: Run) -> None:
             rows = db.execute("SELECT pair, kind, type, line FROM review WHERE kind != 'none' ORDER BY position")
             run.aside += [dict(row) for row in rows if row["kind"] == "reject"]
         if "run" in tables:
-            last = db.execute("SELECT request FROM run ORDER BY id DESC LIMIT 1").fetchone()
-            request = _loaded(last["request"]) if last else None
-            models = request.get("models") if isinstance(request, dict) else None
+            requests = [_loaded(row["request"]) for row in db.execute("SELECT request FROM run ORDER BY id")]
+            run.one_server = bool(requests) and all(map(_asks_one_server, requests))
+            models = requests[-1].get("models") if requests and isinstance(requests[-1], dict) else None
             run.models = models if isinstance(models, str) else None
     except sqlite3.Error as error:
         run.refused, run.failed, run.aside = [], [], []
@@ -241,6 +242,13 @@ def _journal(path: Path, run: Run) -> None:
         if db is not None:
             with contextlib.suppress(sqlite3.Error):
                 db.close()
+
+
+def _asks_one_server(request: Any) -> bool:
+    if not isinstance(request, dict) or request.get("launch") or request.get("cluster"):
+        return False
+    servers = request.get("server") or []
+    return isinstance(servers, list) and len(servers) < 2
 
 
 def _loaded(text: Any) -> Any:

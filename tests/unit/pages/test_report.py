@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +255,23 @@ def test_what_a_review_put_aside_is_told_and_its_views_go(run):
 def test_the_cost_of_a_pair_leaves_its_wait_out(run):
     seconds = [pair.seconds for pair in read_run(run).pairs]
     assert seconds[0] == 2.0 and seconds[1:] == [1.0] * 7  # submitted each second, done two later
+
+
+def test_with_several_servers_a_pair_s_cost_is_not_measured(run):
+    journal = Journal(run / "run.sqlite")
+    journal.start_run({"server": ["http://a:1", "http://b:1"]}, "0.2.0")
+    journal.close()
+    assert {pair.seconds for pair in read_run(run).pairs} == {None}
+
+
+def test_a_journal_that_a_killed_run_left_is_read(run):
+    """Its last words are in the write-ahead log beside it."""
+    code = (
+        "import os, sys; from pathlib import Path; from defectforge.runner.outputs.journal import Journal\n"
+        "journal = Journal(Path(sys.argv[1]) / 'run.sqlite')\n"
+        "journal.refuse('j', 0, 7, [{'draw': 1, 'reason': 'late', 'scores': {}}], whole=True)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(run)], check=False)
+    found = read_run(run)
+    assert [row["reason"] for row in found.refused] == ["late"] and not found.notes and not found.problems
