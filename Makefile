@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo benefit test lint fuzz clean
+.PHONY: demo compare benefit test lint fuzz clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -15,6 +15,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	$(BIN)/defectforge demo --out demo-out
+
+# Every method on the same drawn nuts, masks and seeds: compare-out/compare.html.
+compare: $(STAMP)
+	$(BIN)/defectforge compare --out compare-out $(COMPARE_ARGS)
 
 # Does a detector gain? On drawn nuts; `make benefit DATA=DIR` on real photos in MVTec AD layout. DATA's category and
 # type: BENEFIT_ARGS="--category bottle --type contamination".
@@ -36,4 +40,4 @@ fuzz: $(STAMP)
 	DEFECTFORGE_FUZZ=10000 $(BIN)/python -m pytest tests/server/runner/test_runner_fuzz.py tests/server/runner/test_runner_interrupts.py
 
 clean:
-	rm -rf $(VENV) demo-out benefit-out build *.egg-info
+	rm -rf $(VENV) demo-out compare-out benefit-out build *.egg-info

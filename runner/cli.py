@@ -310,6 +310,54 @@ def benefit(type_: str | None, **options: Any) -> int:
     return guarded(reporter, lambda: measure(BenefitRequest(type=type_, **options), reporter))
 
 
+@cli.command()
+@click.argument("out", type=FOLDER)
+@click.option("--single-file", is_flag=True, help="Pictures inside the page, at 512 px.")
+def report(out: Path, single_file: bool) -> int:
+    """A page of a run's pairs, OUT/report.html: to look at, to filter, to mark. Also while the run goes on."""
+    from .commands.report_command import report as write_report
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: write_report(out, single_file, reporter))
+
+
+@cli.command()
+@click.argument("out", type=FOLDER)
+@click.argument("marks", required=False, type=click.Path(dir_okay=False, path_type=Path, allow_dash=True))
+@click.option("--undo", is_flag=True, help="Take back: what MARKS names, or without MARKS everything.")
+def review(out: Path, marks: Path | None, undo: bool) -> int:
+    """Apply MARKS, saved from a report's page: rejected pairs leave the dataset, relabelled ones get their type.
+
+    Rejected pairs go to OUT/rejected, their lines into the journal; --undo brings them back byte for byte.
+    """
+    from .commands.review_command import review as apply_review
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: apply_review(out, marks, undo, reporter))
+
+
+@cli.command()
+@click.option("--data", type=FOLDER, metavar="ROOT", help="Dataset; without it, drawn nuts into OUT/nuts.")
+@click.option("--category", help="Category of the dataset; may be left out where there is one.")
+@click.option("--type", "type_", help="Defect type: names the output, and chooses reference photos.")
+@click.option("--count", type=click.IntRange(1, 24), default=4, show_default=True, help="Photos.")
+@click.option("--seed", type=click.IntRange(0, 2**63), default=1, show_default=True, help="Seed of the first photo.")
+@click.option("--model", metavar="NAME", help="Checkpoint and working size; on drawn nuts the miniature.")
+@click.option("--only", multiple=True, metavar="METHOD", help="Only this method; repeatable.")
+@click.option("--server", multiple=True, metavar="URL", help="A ComfyUI server; without it, our own is started.")
+@HEADER_FILE
+@click.option("--models", type=FOLDER, help="Models folder of the embedded server.")
+@click.option("--out", type=FOLDER, default=Path("compare-out"), show_default=True, help="Page, JSON, pairs.")
+@click.option("--single-file", is_flag=True, help="Pictures inside the page.")
+def compare(type_: str | None, **options: Any) -> int:
+    """Every method on the same photos, masks and seeds: one page, a row a photo, a column a method."""
+    from .commands.compare_command import CompareRequest
+    from .commands.compare_command import compare as compare_methods
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: compare_methods(CompareRequest(type=type_, **options), reporter))
+
+
 def guarded(reporter: Any, work: Callable[[], int]) -> int:
     """Run, and turn whatever goes wrong into one message and its exit code."""
     from . import interrupts

@@ -23,6 +23,7 @@ from ..outputs.hashes import remembered_sha256
 from ..outputs.journal import DONE, FAILED, SUBMITTED, Journal
 from ..outputs.manifest import Manifest
 from ..outputs.output import JOURNAL, MANIFEST, check_place, check_space, resolved
+from ..outputs.review import settle
 from ..plans.plan import Job, Plan, check_chosen_type
 from ..plans.source import JobSource
 from ..reporter import Reporter
@@ -130,6 +131,7 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
     out.mkdir(parents=True, exist_ok=True)
     journal = Journal(out / JOURNAL)
     try:
+        settle(out, journal)
         keep = prepared.plan.roles.keep
         check_keep(journal, keep, out)
         journal.start_run(request.content() | {"pairs_a_job": keep}, version())

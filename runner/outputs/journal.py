@@ -28,6 +28,9 @@ CREATE TABLE IF NOT EXISTS refused(
     job TEXT NOT NULL, round INTEGER NOT NULL, draw INTEGER, seed TEXT, reason TEXT, scores TEXT,
     whole INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS refused_job ON refused(job);
+CREATE TABLE IF NOT EXISTS review(
+    pair TEXT PRIMARY KEY, job TEXT NOT NULL, kind TEXT NOT NULL, type TEXT, position INTEGER NOT NULL,
+    line TEXT NOT NULL, places TEXT NOT NULL, settled INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS attempt(
     job TEXT NOT NULL, server TEXT, prompt_id TEXT, submitted REAL, ended REAL, verdict TEXT);
 """
@@ -151,6 +154,29 @@ class Journal:
         where, values = ("WHERE job=?", [job_id]) if job_id else ("", [])
         rows = self._do(f"SELECT * FROM refused {where} ORDER BY job, round, draw", *values)
         return [{**dict(row), "scores": json.loads(row["scores"] or "{}")} for row in rows]
+
+    def reviews(self) -> list[dict[str, Any]]:
+        """What reviews want of pairs; see `outputs.review`."""
+        return [dict(row) for row in self._do("SELECT * FROM review ORDER BY position")]
+
+    def want(self, reviews: Iterable[dict[str, Any]]) -> None:
+        """Remember, all or none, what is wanted of pairs, before anything is moved."""
+        names = ("pair", "job", "kind", "type", "position", "line", "places")
+        with self._transaction():
+            for review in reviews:
+                values = [review[name] for name in names]
+                self._do(f"INSERT OR REPLACE INTO review({', '.join(names)}, settled) VALUES(?,?,?,?,?,?,?,0)", *values)
+
+    def settle(self, jobs: dict[str, tuple[str, str]]) -> None:
+        """Everything lies where reviews want it: these jobs have these records and outputs (as JSON) now."""
+        with self._transaction():
+            for job_id, (record, outputs) in jobs.items():
+                self._do("UPDATE job SET record=?, outputs=? WHERE id=?", record, outputs, job_id)
+            self._do("DELETE FROM review WHERE kind='none'")
+            self._do("UPDATE review SET settled=1")
+
+    def has(self, job_id: str) -> bool:
+        return self._do("SELECT 1 FROM job WHERE id=?", job_id).fetchone() is not None
 
     def row(self, job_id: str) -> dict[str, Any]:
         found = self._do("SELECT * FROM job WHERE id=?", job_id).fetchone()

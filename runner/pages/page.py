@@ -52,7 +52,8 @@ def write_page(template: str, target: Path, **content: Any) -> None:
     text = _environment().get_template(template).render(**content)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    part.write_text(text, encoding="utf-8")
+    # Bytes of a name that are no text become a character that says so.
+    part.write_bytes(text.encode("utf-8", "xmlcharrefreplace"))
     os.replace(part, target)
 
 
@@ -69,6 +70,7 @@ def _environment() -> jinja2.Environment:
     environment.globals |= {
         "style": Markup(_text("style.css")),
         "script": Markup(_text("page.js")),
+        "gallery_script": Markup(_text("gallery.js")),
         "version": version(),
     }
     return environment

@@ -53,7 +53,7 @@ def test_a_mask_of_ones_reads_like_one_of_255(nuts: Path, own_nuts: Path) -> Non
 def test_a_mask_of_another_size_is_refused(own_nuts: Path) -> None:
     path = own_nuts / "hazelnut/ground_truth/hole/003_mask.png"
     Image.open(path).resize((100, 128)).save(path)
-    with pytest.raises(RequestError, match="is 100x128 px but its photo .* is 128x128 px"):
+    with pytest.raises(RequestError, match=r"is 100x128 px but its photo .* is 128x128 px"):
         read(own_nuts)
 
 

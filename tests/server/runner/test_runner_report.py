@@ -1,0 +1,33 @@
+"""The command that a report shows, run in a shell as it stands, makes the same pixels."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from defectforge.runner.errors import OK
+
+
+def test_the_command_that_a_report_shows(
+    cli: Any, request_line: list[Any], environment: dict[str, str], tmp_path: Path
+) -> None:
+    assert cli(*request_line, "--count", 2).returncode == OK
+    assert cli("report", tmp_path / "out").returncode == OK
+    shown = json.loads((tmp_path / "out/report.json").read_text())["pairs"][1]["command"]
+    place = tmp_path / "else where"
+    place.mkdir()
+    # As it stands: only where `defectforge` is found is the test's.
+    (place / "bin").mkdir()
+    program = place / "bin/defectforge"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m defectforge.runner "$@"\n')
+    program.chmod(0o755)
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        shown, shell=True, cwd=place, env={**environment, "PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == OK, done.stderr
+    assert "1 pairs: the same pixels" in done.stderr
