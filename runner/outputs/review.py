@@ -66,7 +66,7 @@ def parse_marks(text: str, where: str) -> dict[str, Mark]:
         elif kind == RELABEL and not _is_a_folder(type_):
             problems.append(wrong(f"{quoted(pair)} is to get the type {quoted(type_)}, which cannot name a folder"))
         else:
-            marks[pair] = Mark(kind, type_.strip() if kind == RELABEL else None)
+            marks[pair] = Mark(kind, str(type_).strip() if kind == RELABEL else None)
     if problems:
         raise RequestError(problems[:20])
     return marks
@@ -153,11 +153,11 @@ def settle(out: Path, journal: Journal) -> None:
     wanted = {review["pair"]: review for review in reviews}
     changed = []
     for pair, line in _whole(lines, reviews):
-        review = wanted.get(pair)
-        if review is None:
+        found = wanted.get(pair)
+        if found is None:
             changed.append(line)
-        elif review["kind"] != REJECT:
-            changed.append(_rewritten(review))
+        elif found["kind"] != REJECT:
+            changed.append(_rewritten(found))
     write_whole(out / MANIFEST, b"".join(changed))
     jobs = {review["job"] for review in todo}
     journal.settle({job: _job(journal.row(job), reviews) for job in jobs if journal.has(job)})
