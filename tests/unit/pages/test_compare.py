@@ -12,7 +12,7 @@ from defectforge.runner.commands import compare_command
 from defectforge.runner.commands.compare_command import CompareRequest, chosen_methods, compare, model_for
 from defectforge.runner.errors import OK, SOME_JOBS_FAILED, RequestError, request_error
 from defectforge.runner.graphs.graph import shipped_workflows
-from defectforge.runner.outputs.masks import to_run_lengths
+from defectforge.nodes.algorithms.run_length import encode as to_run_lengths
 from defectforge.runner.pages.compare import write_comparison
 from defectforge.runner.reporter import Reporter
 from PIL import Image
