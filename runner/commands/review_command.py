@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..errors import OK, request_error
 from ..explain import of_system
-from ..outputs.review import Mark, apply_marks, parse_marks, undo
+from ..outputs.marks import Mark, parse_marks
+from ..outputs.review import apply_marks, undo
 from ..reporter import Reporter
 
 

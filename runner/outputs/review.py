@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,64 +18,13 @@ from ..errors import Problem, RequestError, quoted, request_error
 from .files import sync_folder, write_whole
 from .journal import Journal
 from .manifest import Manifest, _line
+from .marks import KEEP, REJECT, RELABEL, Mark
 from .output import JOURNAL, MANIFEST
 
-KEEP, REJECT, RELABEL, NONE = "keep", "reject", "relabel", "none"
+NONE = "none"
+"""Nothing is wanted of a pair any more: it goes back, and the journal forgets it."""
 REJECTED = "rejected"
 """Folder below OUT where rejected pairs lie, each under its own path."""
-FORMAT = "defectforge_marks"
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What a person says of a pair; `type` is the right one, for a relabelled pair."""
-
-    kind: str
-    type: str | None = None
-
-
-def parse_marks(text: str, where: str) -> dict[str, Mark]:
-    """The marks that a report's page saved, by the pair's id.
-
-    Raises:
-        RequestError: it is no file of marks; every wrong mark at once.
-    """
-
-    def wrong(what: str) -> Problem:
-        return Problem(
-            "review.marks",
-            what,
-            where,
-            '{"defectforge_marks": 1, "marks": {ID: {"mark": "keep" | "reject" | "relabel", "type": TYPE}}}',
-            "save it from the page of `defectforge report`",
-        )
-
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(wrong(f"the marks are no JSON: {error}")) from error
-    if not isinstance(content, dict) or content.get(FORMAT) != 1 or not isinstance(content.get("marks"), dict):
-        raise RequestError(wrong("the file holds no marks"))
-    marks, problems = {}, []
-    for pair, entry in content["marks"].items():
-        kind = entry.get("mark") if isinstance(entry, dict) else None
-        type_ = entry.get("type") if isinstance(entry, dict) else None
-        if kind not in (KEEP, REJECT, RELABEL):
-            problems.append(wrong(f"{quoted(pair)} is marked {quoted(kind)}"))
-        elif kind == RELABEL and not _is_a_folder(type_):
-            problems.append(wrong(f"{quoted(pair)} is to get the type {quoted(type_)}, which cannot name a folder"))
-        else:
-            marks[pair] = Mark(kind, str(type_).strip() if kind == RELABEL else None)
-    if problems:
-        raise RequestError(problems[:20])
-    return marks
-
-
-def _is_a_folder(name: object) -> bool:
-    if not isinstance(name, str) or not name.strip().isprintable():
-        return False
-    name = name.strip()
-    return name not in ("", ".", "..", "good") and not set(name) & set('/\\:*?"<>|') and len(name.encode()) < 200
 
 
 def apply_marks(out: Path, marks: Mapping[str, Mark]) -> dict[str, int]:
@@ -153,11 +101,10 @@ def settle(out: Path, journal: Journal) -> None:
     wanted = {review["pair"]: review for review in reviews}
     changed = []
     for pair, line in _whole(lines, reviews):
-        found = wanted.get(pair)
-        if found is None:
+        if pair not in wanted:
             changed.append(line)
-        elif found["kind"] != REJECT:
-            changed.append(_rewritten(found))
+        elif wanted[pair]["kind"] != REJECT:
+            changed.append(_rewritten(wanted[pair]))
     write_whole(out / MANIFEST, b"".join(changed))
     jobs = {review["job"] for review in todo}
     journal.settle({job: _job(journal.row(job), reviews) for job in jobs if journal.has(job)})

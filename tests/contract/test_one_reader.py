@@ -18,13 +18,14 @@ COMFYUI_S_WAY = {"runner/embedded/core_nodes/images.py", "runner/embedded/protoc
 #: What a user's own detector writes: maps of numbers, no photos.
 MAPS = {"runner/benefit/detectors/command.py"}
 
-#: Who writes MVTec's folders, and so has to name them.
+#: Who writes MVTec's folders, or reads our own output, and so has to name them.
 WRITERS = {
     "nodes/pair_files.py",
     "runner/benefit/detectors/command.py",
     "runner/nuts/dataset.py",
     "runner/outputs/export/anomalib.py",
     "runner/outputs/pairs.py",
+    "runner/pages/reading.py",
     "runner/plans/plan.py",
 }
 

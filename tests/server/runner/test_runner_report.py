@@ -13,9 +13,10 @@ from defectforge.runner.errors import OK
 
 
 def test_the_command_that_a_report_shows(
-    cli: Any, request_line: list[Any], environment: dict[str, str], tmp_path: Path
+    cli: Any, nuts: Path, place_workflow: Path, embedded_server: Any, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    assert cli(*request_line, "--count", 2).returncode == OK
+    line = ["run", place_workflow, "--data", nuts, "--category", "hazelnut", "--server", embedded_server.url]
+    assert cli(*line, "--seed", 1, "--count", 2, "--out", tmp_path / "out").returncode == OK
     assert cli("report", tmp_path / "out").returncode == OK
     shown = json.loads((tmp_path / "out/report.json").read_text())["pairs"][1]["command"]
     place = tmp_path / "else where"

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from defectforge.nodes.algorithms.run_length import encode as to_run_lengths
 from defectforge.runner.outputs.commit import Committer
 from defectforge.runner.outputs.journal import Journal
 from defectforge.runner.outputs.manifest import Manifest
-from defectforge.nodes.algorithms.run_length import encode as to_run_lengths
 from defectforge.runner.outputs.pairs import Fetched, names
 from numpy.typing import NDArray
 from PIL import Image

@@ -17,7 +17,8 @@ from defectforge.runner.commands.report_command import report
 from defectforge.runner.errors import OK, RequestError
 from defectforge.runner.outputs.journal import Journal
 from defectforge.runner.outputs.manifest import select
-from defectforge.runner.outputs.review import Mark, apply_marks
+from defectforge.runner.outputs.marks import Mark
+from defectforge.runner.outputs.review import apply_marks
 from defectforge.runner.pages.reading import read_run
 from defectforge.runner.reporter import Reporter
 from PIL import Image

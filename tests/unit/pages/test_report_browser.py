@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from defectforge.runner.commands.report_command import report
-from defectforge.runner.outputs.review import parse_marks
+from defectforge.runner.outputs.marks import parse_marks
 from defectforge.runner.reporter import Reporter
 
 from .conftest import lines, write_run

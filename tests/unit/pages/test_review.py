@@ -16,7 +16,8 @@ from defectforge.runner.outputs import review as module
 from defectforge.runner.outputs.commit import Committer
 from defectforge.runner.outputs.journal import Journal
 from defectforge.runner.outputs.manifest import Manifest
-from defectforge.runner.outputs.review import Mark, apply_marks, parse_marks, settle, undo
+from defectforge.runner.outputs.marks import Mark, parse_marks
+from defectforge.runner.outputs.review import apply_marks, settle, undo
 from defectforge.runner.reporter import Reporter
 
 from .conftest import lines, write_run
