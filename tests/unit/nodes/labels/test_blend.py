@@ -99,6 +99,17 @@ def test_fine_lines_are_etched_joined_to_the_hole_and_labelled(shell, painted, s
     assert not (touched & ~binary_dilation(made.label, iterations=4)).any()
 
 
+def test_a_line_that_nobody_can_see_leaves_no_trace(shell, painted, soft):
+    """Over dark shell a crack does not show: what is not labelled is not drawn."""
+    photo, line = shell(), line_mask()
+    photo[:, X + 50 :] *= 0.08
+    made = blend(photo, painted(photo), soft, fine=line)
+    beyond = line.copy()
+    beyond[:, : X + 55] = False
+    assert not (made.label & beyond).any()
+    assert np.array_equal(made.image[beyond], photo[beyond])
+
+
 def test_lines_without_a_visible_hole_are_not_drawn(shell, painted, soft):
     photo = shell()
     assert np.array_equal(blend(photo, painted(photo, 0), soft, fine=line_mask()).image, photo)

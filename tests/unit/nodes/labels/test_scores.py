@@ -147,3 +147,23 @@ def test_where_the_label_is_in_the_photo_does_not_matter(shell, with_hole, disc)
     shared = [name for name in MEANING if name != "label_share" and first[name] is not None]
     assert {n: first[n] for n in shared} == pytest.approx({n: near[n] for n in shared})
     assert near["label_share"] > first["label_share"]
+
+
+def test_two_far_holes_score_as_the_one_that_both_are(shell, with_hole, disc):
+    """Far pieces are looked at apart: what lies between them is not their surroundings."""
+    photo = shell(500)
+    one, both = disc(500, 20, 60, 60), disc(500, 20, 60, 60) | disc(500, 20, 430, 440)
+    between = np.zeros((500, 500), bool)
+    between[200:300, 200:300] = True
+    dark_between = with_hole(photo, between)
+    first = score_defect(photo, with_hole(photo, one), one)
+    second = score_defect(dark_between, with_hole(dark_between, both), both)
+    for name in ("presence", "contrast", "dark_core", "grain"):
+        assert second[name] == pytest.approx(first[name], rel=0.1)
+
+
+def test_pieces_near_each_other_share_their_surroundings(shell, with_hole, disc):
+    photo = shell()
+    near = disc(200, 20, 100, 80) | disc(200, 8, 100, 112)
+    scores = score_defect(photo, with_hole(photo, near), near)
+    assert scores["presence"] > 0.95 and scores["colour_drift"] == 0
