@@ -51,3 +51,14 @@ def test_what_a_user_does_not_run_is_not_packed_and_the_rest_is():
         packed += [path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*") if path.is_file()]
     assert {path for path in left_out if ignored.match_file(path)} == left_out
     assert [path for path in packed if ignored.match_file(path)] == []
+
+
+def test_every_room_of_the_house_is_packed(pyproject):
+    """A wheel holds the listed packages alone: a room that is not listed is missing after `pip install .`."""
+    rooms = {
+        ".".join(("defectforge", *folder.relative_to(ROOT).parts))
+        for top in ("nodes", "runner")
+        for folder in [ROOT / top, *(ROOT / top).rglob("*")]
+        if (folder / "__init__.py").is_file()
+    }
+    assert set(pyproject["tool"]["setuptools"]["packages"]) == rooms | {"defectforge"}
