@@ -11,7 +11,7 @@ import click
 
 from .commands.request import Request, with_plan_file
 from .embedded.follows import CHOICES
-from .reporter import make_reporter
+from .reporting import make_reporter
 from .version import version
 
 FOLDER = click.Path(file_okay=False, path_type=Path)

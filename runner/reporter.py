@@ -90,13 +90,3 @@ class JsonReporter(Reporter):
 
     def end(self, summary: Event) -> None:
         self._write("end", **summary)
-
-
-def make_reporter(as_json: bool) -> Reporter:
-    if as_json:
-        return JsonReporter()
-    if not sys.stderr.isatty():
-        return Reporter()
-    from .bars import BarReporter
-
-    return BarReporter()
