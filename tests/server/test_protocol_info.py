@@ -20,6 +20,22 @@ NODE_KEYS = {
 }
 
 
+#: What ComfyUI 0.28.1 says of a V3 node beside that.
+V3_KEYS = {
+    "is_input_list",
+    "output_tooltips",
+    "output_matchtypes",
+    "has_intermediate_output",
+    "deprecated",
+    "experimental",
+    "dev_only",
+    "api_node",
+    "price_badge",
+    "search_aliases",
+    "essentials_category",
+}
+
+
 def get(server, path, **arguments):
     return requests.get(server.url + path, timeout=30, **arguments)
 
@@ -46,7 +62,7 @@ def test_our_nodes_are_described_like_v3_nodes(embedded_server):
     }
     assert ours
     for node_id, node in ours.items():
-        assert set(node) == NODE_KEYS | {"output_tooltips", "deprecated", "experimental", "api_node"}, node_id
+        assert set(node) == NODE_KEYS | V3_KEYS, node_id
         assert node["python_module"] == "custom_nodes.defectforge"
         for name, entry in node["input"].get("hidden", {}).items():
             assert entry == [name.upper()]

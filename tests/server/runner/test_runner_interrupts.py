@@ -114,7 +114,7 @@ def test_a_second_ctrl_c_leaves_at_once(
     assert_quiet(text)
 
 
-def test_a_ctrl_c_that_python_would_lose_in_a_destructor_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ctrl_c_that_python_would_lose_in_a_destructor_comes_again() -> None:
     kept = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
     hook = sys.unraisablehook
 
@@ -130,7 +130,8 @@ def test_a_ctrl_c_that_python_would_lose_in_a_destructor_comes_again(monkeypatch
             threading.Event().wait(10)
         assert interrupts.asked()
     finally:
-        monkeypatch.setattr(interrupts, "_asked", 0)
+        # Not by monkeypatch: it would bring the Ctrl-C back for every test that follows.
+        interrupts._asked = 0
         sys.unraisablehook = hook
         for number, handler in kept.items():
             signal.signal(number, handler)

@@ -173,7 +173,6 @@ LONG = "n" * 300
         {"--out": f"/tmp/{LONG}/{LONG}"},
         {"--data": LONG},
         {"--category": LONG},
-        {"--type": LONG, "--new-type": None},
         {"--plan": LONG},
         {"--models": LONG, "--server": ""},
         {"--header-file": LONG},
@@ -203,6 +202,14 @@ def test_names_that_cannot_be_are_one_message(
     assert "\x1b" not in done.stderr
     assert len(done.stderr) < 12_000
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").rglob("*.png")) == []
+
+
+def test_a_type_that_no_folder_could_hold_gets_a_shorter_name(cli: Any, line: list[Any], tmp_path: Path) -> None:
+    options: dict[str, Any] = dict(zip(line[2::2], line[3::2], strict=True)) | {"--out": tmp_path / "out"}
+    done = cli("run", line[1], *(part for item in options.items() for part in item), "--type", LONG, "--new-type")
+    assert done.returncode == 0, done.stderr
+    made = [path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.png")]
+    assert made and all(len(part) < 100 for path in made for part in path.parts)
 
 
 @pytest.fixture
