@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import __version__
 from . import host
-from .algorithms.masks import as_mask_batch, binarise
+from .algorithms.masks import binarise, masks_for
 from .algorithms.overlay import shown as shown_on
 from .algorithms.pixels import to_pil
 from .algorithms.records import pair_record
@@ -109,8 +109,8 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
             )
         prefix, program = safe_prefix(filename_prefix), host.current()
         given = requested_mask if label == REQUESTED and requested_mask is not None else mask
-        areas = binarise(as_mask_batch(given, *image.shape[:3])).cpu() if len(image) else image[..., 0]
-        asked = None if requested_mask is None else binarise(as_mask_batch(requested_mask, *image.shape[:3])).cpu()
+        areas = binarise(masks_for(image, given, "mask")).cpu() if len(image) else image[..., 0]
+        asked = None if requested_mask is None else binarise(masks_for(image, requested_mask, "requested_mask")).cpu()
         rows = _rows(scores, len(image))
         texts: dict[str, Any] = {}
         if cls.hidden.prompt:

@@ -57,10 +57,10 @@ class _BeforeTorchvision:
             _BeforeTorchvision.done = True
             import torch
 
-            self.library = torch.library.Library("torchvision", "DEF")
+            self.operators = torch.library.Library("torchvision", "DEF")
             sys.modules["_torchvision_operators"] = self
             for operator in ("nms", "qnms"):
-                self.library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+                self.operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         return None
 
 
