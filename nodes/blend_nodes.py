@@ -214,7 +214,7 @@ class DefectForgeBlendDefect(io.ComfyNode):
                 stitch.mask[photo].numpy(),
                 window.width / result.shape[1],
                 settings,
-                None if lines is None else to_array(lines[photo]),
+                None if lines is None else lines[photo].cpu().numpy(),
                 seed + i,
             )
             images.append(torch.from_numpy(made.image))

@@ -31,7 +31,7 @@ from .patience import Patience
 Emit = Callable[[str, dict[str, Any]], None]
 MAX_TROUBLE = 5
 # Rounds of draws for one job, each with other seeds, before it counts as failed.
-MOST_ROUNDS = 4
+MOST_ROUNDS = 8
 MAX_DEATHS = 2
 
 

@@ -20,7 +20,7 @@ MAPS = {"runner/benefit/detectors/command.py"}
 
 #: Who writes MVTec's folders, or reads our own output, and so has to name them.
 WRITERS = {
-    "nodes/pair_files.py",
+    "nodes/pairs/files.py",
     "runner/benefit/detectors/command.py",
     "runner/nuts/dataset.py",
     "runner/outputs/export/anomalib.py",
