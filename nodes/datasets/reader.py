@@ -11,7 +11,7 @@ from .disk import Disk
 from .errors import ReadError
 from .layouts import LAYOUTS, TEST, Layout, Shelf
 from .masks import Mask, read_masks
-from .names import GOOD, listed, mask_stem, natural_key, nfc, shown, stem_of
+from .names import GOOD, PART, listed, mask_stem, natural_key, nfc, shown, stem_of
 from .pictures import Picture, read_photo
 
 
@@ -39,12 +39,14 @@ class Photo:
         return read_photo(self.path)
 
     def read_mask(self, picture: Picture) -> Mask | None:
-        """Where the defect is on the picture; None without a mask.
+        """Where the defect (of the type `PART`: the part) is on the picture; None without a mask.
 
         Raises:
             ReadError: a mask cannot be read, or is none.
         """
-        return read_masks(self.masks, self.path, picture.stored, picture.orientation) if self.masks else None
+        if not self.masks:
+            return None
+        return read_masks(self.masks, self.path, picture.stored, picture.orientation, of_part=self.type == PART)
 
 
 @dataclass(frozen=True)
