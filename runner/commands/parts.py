@@ -124,7 +124,7 @@ def _real_masks(
                 "data.no_real_masks",
                 f"--real-masks {request.real_masks}: there is no real mask of '{shown(type_)}' to learn from",
                 where=shown(str(category.path)),
-                expected="photos of that type with masks in ground_truth",
+                expected="photos of that type with their masks",
                 mend="leave --real-masks away: the type is drawn",
             )
         return ()

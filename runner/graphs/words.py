@@ -96,17 +96,19 @@ def hand_type(graph: Graph, placers: Collection[str], type_: str) -> list[str]:
 def lacking(graph: Graph, names: Names, fixed: Fixed) -> list[str]:
     """What the graph still says about another part or type, because it has no node that could be told."""
     notes = []
-    saved = [plain_name(names.saved_part, PARTS), plain_name(names.saved_type, DEFECTS)]
-    wanted = [plain_name(names.part or names.saved_part, PARTS), plain_name(names.type or names.saved_type, DEFECTS)]
-    others = [word.lower() for word, now in zip(saved, wanted, strict=True) if word and now != word]
+    part, type_ = names.part or names.saved_part, names.type or names.saved_type
+    pairs = [(names.saved_part, part, PARTS), (names.saved_type, type_, DEFECTS)]
+    others = [
+        plain_name(saved, known).lower()
+        for saved, wanted, known in pairs
+        if saved and plain_name(saved, known) != plain_name(wanted, known)
+    ]
     for node_id, node in graph.items():
         title, text = title_of(graph, node_id), node["inputs"].get("text")
         if node["class_type"] == ENCODER and isinstance(text, str) and (node_id, "text") not in fixed:
             if any(word in text.lower() for word in others):
-                notes.append(
-                    f"'{title}' still says '{text}'; "
-                    f"--set '{title}.text={defect_prompt(TEMPLATE, *wanted, '')}' changes it"
-                )
+                better = defect_prompt(TEMPLATE, part, type_, "")
+                notes.append(f"'{title}' still says '{text}'; --set '{title}.text={better}' changes it")
         elif node["class_type"] == HOLES_ONLY and names.type is not None and _plain_type(names.type) != "hole":
             notes.append(f"'{title}' draws holes, whatever --type says; inpaint_any_defect draws other types")
     return notes
