@@ -16,6 +16,9 @@ from .plan import Input
 #: A defect on a photo may look like the background: openings belong to the part.
 _ANY_OPENING = 1.0
 
+#: A defect that takes more of its part than this changes the part, and lies nowhere on it.
+_WHOLE_PART = 0.5
+
 
 @dataclass(frozen=True)
 class RealMasks:
@@ -48,7 +51,9 @@ def usable(photos: Sequence[Photo], parts: dict[Photo, Photo], most: int) -> Rea
         assert mask is not None
         try:
             part = own.area if own is not None else find_part(picture.pixels, _ANY_OPENING)
-            fit_prior([mask.area], [part])
+            largest = max(one.share for one in fit_prior([mask.area], [part]).masks)
+            if largest > _WHOLE_PART:
+                raise ValueError(f"its defect is {largest:.0%} of the part: there is no place to choose for it")
         except ValueError as error:
             left_out.append(f"{photo.relative}: {error}")
         else:
