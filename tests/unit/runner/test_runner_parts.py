@@ -18,6 +18,7 @@ from defectforge.runner.graphs.graph import copied
 from defectforge.runner.graphs.overrides import Axis, Setting
 from defectforge.runner.graphs.roles import find_roles
 from defectforge.runner.plans.plan import Plan, make_plan
+from defectforge.runner.servers.collect import prompts
 from PIL import Image
 
 MASK = ["MASK", {}]
@@ -227,6 +228,16 @@ def test_a_real_defect_whose_part_is_not_found_is_left_out_and_said(
     assert len(made.jobs[0].shared) == 1
 
 
+def test_a_real_mask_of_the_whole_part_is_no_place(
+    planned: Callable[..., Handed], request_: Request, bottles: Path
+) -> None:
+    """A flipped part: nothing can be learnt of where such a defect lies, and no mask is drawn for the name either."""
+    write_part(bottles / "bottle/test/flip/000.png", 170)
+    save(bottles / "bottle/ground_truth/flip/000_mask.png", disc(34).view(np.uint8) * 255)
+    with pytest.raises(RequestError, match="whole part"):
+        planned(replace(request_, type="flip"))
+
+
 def test_a_mask_type_that_the_user_set_stays(planned: Callable[..., Handed], request_: Request) -> None:
     made, _ = planned(replace(request_, type="contamination"), Setting("Defect mask", "type", "scratch"))
     assert "prior" not in made.graph["3"]["inputs"]
@@ -414,6 +425,16 @@ def test_a_workflow_that_loads_part_masks_asks_for_a_folder_of_them(
     any_defect["3"]["inputs"]["part_mask"] = ["9", 1]
     with pytest.raises(RequestError, match="--part-masks DIR"):
         planned(request_)
+
+
+def test_the_manifest_tells_the_prompt_that_a_node_writes() -> None:
+    words = {"part": "bottle", "type": "contamination", "template": "defective {part} with {type}", "words": ""}
+    graph = {
+        "1": node("DefectForgeDefectPrompt", "Words", **words),
+        "2": node("CLIPTextEncode", "Prompt", text=["1", 0]),
+        "3": node("CLIPTextEncode", "Negative prompt", text=""),
+    }
+    assert prompts(graph) == {"Words": "defective glass bottle with contamination", "Negative prompt": ""}
 
 
 def test_a_plan_file_may_name_them_relative_to_itself(tmp_path: Path) -> None:
