@@ -75,12 +75,13 @@ _BREAKS_ACROSS = 4.0
 def cut_off_at(rng: np.random.Generator, ground: Ground, area: float) -> Found | str:
     """All beyond a line of fracture, most often across the part's longer axis: that is where a long part breaks."""
     power = _BREAKS_ACROSS * (ground.frame.elongation - 1.0)
+    found = _rim_place(rng, ground)
     for _ in range(_ENDS_TRIED):
-        found = _rim_place(rng, ground)
-        if found is None:
-            return "no edge of the part lies inside the picture"
-        if rng.uniform() <= abs(math.cos(found[1] - ground.frame.axis)) ** power:
+        if found is None or rng.uniform() <= abs(math.cos(found[1] - ground.frame.axis)) ** power:
             break
+        found = _rim_place(rng, ground)
+    if found is None:
+        return "no edge of the part lies inside the picture"
     centre, inwards = found
     rows, columns = (np.flatnonzero(ground.part.any(axis=axis)) for axis in (1, 0))
     top, left = int(rows[0]), int(columns[0])
