@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ...nodes.datasets import reader
-from ...nodes.datasets.layouts import TEST, Shelf
-from ...nodes.datasets.names import GOOD, PART, listed, shown
+from ...nodes.datasets.layouts import TEST
+from ...nodes.datasets.names import PART, listed, shown
 from ...nodes.datasets.reader import Photo
 from ..errors import request_error
 from .photos import Category, as_problems
@@ -40,21 +39,11 @@ class PartMasks:
                 mend="check the path",
             )
         self.folder = folder
-        own = category.read
-        self._parts = replace(own, shelves=tuple(self._shelf(own, shelf) for shelf in own.shelves))
-
-    def _shelf(self, category: reader.Category, shelf: Shelf) -> Shelf:
-        named, split, type_ = category.folder.name, shelf.split, shelf.type
-        places = [self.folder / named / split / type_, self.folder / split / type_]
-        places += [self.folder / named / type_, self.folder / type_]
-        if type_ == GOOD:
-            places += [self.folder / named, self.folder]
-        return replace(shelf, masks=tuple(place for place in places if place.is_dir()))
+        self._parts = category.read.with_masks_in(folder)
 
     def has_type(self, type_: str) -> bool:
         """Whether there is a folder for the photos of a type of defect."""
-        shelves = [shelf for shelf in self._parts.shelves if shelf.split == TEST and shelf.type == type_]
-        return any(shelf.masks for shelf in shelves)
+        return any(shelf.masks for shelf in self._parts.shelves if shelf.split == TEST and shelf.type == type_)
 
     def of(self, photos: Iterable[Photo]) -> dict[Photo, Photo]:
         """Each photo once more, with the mask of its part in the place of its defect's.
