@@ -69,6 +69,13 @@ def graph_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--thresholds", type=click.Path(dir_okay=False, path_type=Path), help="What a draw must reach: a file.")
 @click.option("--label", type=click.Choice(["visible", "requested"]), help="What the mask holds; visible by default.")
+@click.option("--part-masks", type=FOLDER, metavar="DIR", help="Your own masks of the parts, named as the photos are.")
+@click.option(
+    "--real-masks",
+    type=click.IntRange(0, 1000),
+    metavar="N",
+    help="Real masks of --type that new ones are made like; by default up to 32, 0 draws the type.",
+)
 @click.option("--out", type=FOLDER, help="Output folder; the same command continues an interrupted run.")
 @click.option("--shard", metavar="i/N", help="Only the i-th of N parts of the jobs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")

@@ -19,6 +19,7 @@ from ..graphs.schema import find_problems
 from ..plans.plan import Plan, Selection, make_plan
 from ..servers.client import Client, ServerInfo
 from .choice import choice_settings, planned
+from .parts import hand_over
 from .request import LIMITS, Request, shard_of
 
 Say = Callable[[str], None]
@@ -82,6 +83,7 @@ def selection_of(request: Request) -> Selection:
         seed=request.seed or 0,
         shard=shard_of(request.shard),
         layout=request.layout,
+        part_masks=request.part_masks,
     )
 
 
@@ -95,7 +97,9 @@ def prepare(request: Request, workflow: Workflow, site: Site, say: Say) -> Prepa
     graph, choice, sets, problems = checked_graph(request, workflow, site, object_info, say)
     raise_if(problems)
     axes = parse_varies(request.vary, graph, object_info)
-    plan = make_plan(graph, find_roles(graph, workflow.name), selection_of(request), axes, sets)
+    selection = selection_of(request)
+    shared = hand_over(request, graph, selection, object_info, sets, axes, say)
+    plan = make_plan(graph, find_roles(graph, workflow.name), selection, axes, sets, shared)
     return Prepared(workflow, plan, choice, tuple(sets))
 
 

@@ -16,6 +16,7 @@ LIMITS = {
     "draws": (1, 64),
     "keep": (1, 64),
     "until": (1, 1_000_000),
+    "real_masks": (0, 1000),
 }
 SCALARS = (str, int, float, bool)
 
@@ -46,6 +47,8 @@ class Request:
     until: int | None = None
     thresholds: Path | None = None
     label: str | None = None
+    part_masks: Path | None = None
+    real_masks: int | None = None
 
     def content(self) -> dict[str, Any]:
         """For the journal: without what logs in to a server."""
@@ -109,11 +112,11 @@ def _from_yaml(key: str, value: Any, path: Path) -> Any:
     if key == "server":
         servers = value if isinstance(value, list) else [value]
         return tuple(_typed(key, server, str, path) for server in servers)
-    if key in ("data", "out", "models", "header_file", "thresholds"):
+    if key in ("data", "out", "models", "header_file", "thresholds", "part_masks"):
         # Relative to the plan, so that plan and data can move together.
         return path.parent / _typed(key, value, str, path)
     wanted: dict[str, type] = {"count": int, "seed": int, "new_type": bool, "max_pixels": int}
-    wanted |= {"draws": int, "keep": int, "until": int}
+    wanted |= {"draws": int, "keep": int, "until": int, "real_masks": int}
     return _typed(key, value, wanted.get(key, str), path)
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ...nodes.datasets.names import GOOD, nfc, safe_name, shown, stem_of
+from ...nodes.datasets.names import GOOD, PART, nfc, safe_name, shown, stem_of
 from ..errors import did_you_mean, request_error
 from ..graphs.graph import Graph, by_title, canonical_hash, copied, title_of
 from ..graphs.overrides import Axis, Setting, combinations
-from ..graphs.roles import LOADER, Loader, Roles
+from ..graphs.roles import LOADER, PART_MASK, Loader, Roles, ordered
+from .part_masks import PartMasks
 from .photos import Category, Checked, Photo, check_photos, summed_up
 
 #: Distance between the seeds of one job's rounds: more than any run has draws.
@@ -32,9 +33,15 @@ class Input:
 
     node_id: str
     checked: Checked
+    shared_root: str = ""
+    """Where several photos lie together, for a node that reads a folder of them."""
+    shared_name: str = ""
+    """The photo's name there."""
 
     @property
     def root(self) -> str:
+        if self.shared_root:
+            return self.shared_root
         # Both files decide: a photo whose mask was redrawn must not meet the old mask on the server.
         both = self.checked.sha256 + (self.checked.mask_sha256 or "")
         digest = self.checked.sha256 if not self.checked.mask_sha256 else hashlib.sha256(both.encode()).hexdigest()
@@ -50,16 +57,20 @@ class Input:
         return safe_name(self.checked.photo.type)
 
     @property
+    def name(self) -> str:
+        return self.shared_name or safe_name(self.checked.photo.path.name)
+
+    @property
     def address(self) -> str:
         """Of the photo, below the server's input folder: MVTec AD's layout, whatever the dataset's is."""
         photo = self.checked.photo
-        return f"{self.root}/{self.category}/{photo.split}/{self.type}/{safe_name(photo.path.name)}"
+        return f"{self.root}/{self.category}/{photo.split}/{self.type}/{self.name}"
 
     @property
     def mask_addresses(self) -> list[str]:
         """Of the masks, in their order; several lie in a folder named after the photo, as in MVTec LOCO."""
         masks = self.checked.photo.masks
-        stem = stem_of(safe_name(self.checked.photo.path.name))
+        stem = stem_of(self.name)
         folder = f"{self.root}/{self.category}/ground_truth/{self.type}"
         if len(masks) == 1:
             return [f"{folder}/{stem}_mask{masks[0].suffix}"]
@@ -82,6 +93,8 @@ class Job:
     """(node id, input) of every seed that this job's own seed sets."""
     round: int = 0
     """How often it was drawn before."""
+    shared: tuple[Input, ...] = ()
+    """Photos of real defects that every job of the plan reads the masks of."""
 
     @property
     def source(self) -> Checked:
@@ -89,7 +102,16 @@ class Job:
 
     @property
     def references(self) -> list[Checked]:
-        return [item.checked for item in self.inputs[1:]]
+        return [item.checked for item in self.inputs[1:] if item.checked.photo.type != PART]
+
+    @property
+    def part_masks(self) -> list[Checked]:
+        return [item.checked for item in self.inputs if item.checked.photo.type == PART]
+
+    @property
+    def files(self) -> tuple[Input, ...]:
+        """Everything that has to be on the server."""
+        return (*self.inputs, *self.shared)
 
     def redrawn(self, round_: int) -> Job:
         """The same pair drawn with another seed, far from those of other jobs. Id and number stay."""
@@ -139,14 +161,24 @@ class Selection:
     shard: tuple[int, int] = (0, 1)
     layout: str | None = None
     """None: found by what is there."""
+    part_masks: Path | None = None
+    """A folder of masks of the parts; None: the nodes find the parts."""
 
     def open(self) -> Category:
         """The category to read; RequestError if there is none."""
         return Category(self.data, self.category, self.layout)
 
 
-def make_plan(graph: Graph, roles: Roles, selection: Selection, axes: Sequence[Axis], fixed: Sequence[Setting]) -> Plan:
-    """Expand a request. `graph` already has the fixed settings; they are kept for the record.
+def make_plan(
+    graph: Graph,
+    roles: Roles,
+    selection: Selection,
+    axes: Sequence[Axis],
+    fixed: Sequence[Setting],
+    shared: tuple[Input, ...] = (),
+) -> Plan:
+    """Expand a request. `graph` already has the fixed settings; they are kept for the record. `shared` is what every
+    job reads besides.
 
     Raises:
         RequestError: dataset, category, type, count or photos are wrong, or two jobs would be the same picture.
@@ -168,6 +200,7 @@ def make_plan(graph: Graph, roles: Roles, selection: Selection, axes: Sequence[A
     numbered = itertools.product(range(count), enumerate(combos))
     mine = [(draw, combo) for n, (draw, (_, combo)) in enumerate(numbered) if n % parts == part]
     wanted = [_photos_of(draw, roles.loaders, good, defects) for draw, _ in mine]
+    wanted = _with_parts(wanted, category, roles, selection)
     checked = check_photos(photo for row in wanted for photo in row)
     jobs = [
         _job(
@@ -181,6 +214,7 @@ def make_plan(graph: Graph, roles: Roles, selection: Selection, axes: Sequence[A
             seeds,
             draw,
             combo,
+            shared,
         )
         for n, ((draw, combo), row) in enumerate(zip(mine, wanted, strict=True))
     ]
@@ -229,19 +263,35 @@ def check_chosen_type(category: Category, selection: Selection) -> None:
 
 
 def _photos_of(draw: int, loaders: Sequence[Loader], good: list[Photo], defects: list[Photo]) -> list[Photo]:
-    """Loader by loader: draws walk through the photos and start over; further loaders of one list take the next."""
+    """Loader by loader: draws walk through the photos and start over; further loaders of one list take the next. A
+    loader of part masks takes the photo of the loader that it goes with."""
     taken = {"good": 0, "defect": 0}
-    photos = []
-    for loader in _ordered(loaders):
+    photos: dict[str, Photo] = {}
+    for loader in ordered(loaders):
+        if loader.source == PART_MASK:
+            photos[loader.node_id] = photos[loader.of]
+            continue
         pool = good if loader.source == "good" else defects
-        photos.append(pool[(draw + taken[loader.source]) % len(pool)])
+        photos[loader.node_id] = pool[(draw + taken[loader.source]) % len(pool)]
         taken[loader.source] += 1
-    return photos
+    return list(photos.values())
 
 
-def _ordered(loaders: Sequence[Loader]) -> list[Loader]:
-    """The source photo first: good parts before references."""
-    return sorted(loaders, key=lambda loader: loader.source != "good")
+def _with_parts(rows: list[list[Photo]], category: Category, roles: Roles, selection: Selection) -> list[list[Photo]]:
+    """The photos of part-mask loaders, with their part's mask in the place of their defect's."""
+    places = [n for n, loader in enumerate(ordered(roles.loaders)) if loader.source == PART_MASK]
+    if not places:
+        return rows
+    if selection.part_masks is None:
+        raise request_error(
+            "request.no_part_masks",
+            "the workflow loads a mask of each photo's part, and no folder of them is given",
+            expected="--part-masks DIR",
+            mend="add it to the command",
+        )
+    masks = PartMasks(selection.part_masks, category)
+    parts = masks.of(row[place] for row in rows for place in places)
+    return [[parts[photo] if n in places else photo for n, photo in enumerate(row)] for row in rows]
 
 
 def _job(
@@ -255,20 +305,21 @@ def _job(
     seeds: Sequence[tuple[str, str]],
     draw: int,
     combo: tuple[Setting, ...],
+    shared: tuple[Input, ...],
 ) -> Job:
     # What the outputs are named after has to be a folder's name on every machine.
     category, type_ = safe_name(category), safe_name(type_)
     seed = first_seed + draw
     inputs: list[Input] = []
     assignments: list[Assignment] = []
-    for loader, checked in zip(_ordered(roles.loaders), photos, strict=True):
+    for loader, checked in zip(ordered(roles.loaders), photos, strict=True):
         item = Input(loader.node_id, checked)
         inputs.append(item)
         assignments += _loader_assignments(loader, item)
     assignments += [(node_id, name, seed) for node_id, name in seeds]
     assignments += [(by_title(graph, s.title), s.input, s.value) for s in combo]
     assignments += [(roles.saver, "category", category), (roles.saver, "type", type_)]
-    job = Job("", index, category, type_, seed, tuple(inputs), tuple(assignments), combo, tuple(seeds))
+    job = Job("", index, category, type_, seed, tuple(inputs), tuple(assignments), combo, tuple(seeds), shared=shared)
     return replace(job, id=job_id(graph, roles.saver, job))
 
 
