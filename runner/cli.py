@@ -39,6 +39,7 @@ def graph_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--set", "set_", multiple=True, metavar="'Title.input=value'", help="Set an input by its node's title."
         ),
         click.option("--model", metavar="NAME", help="Checkpoint and working size together; see `defectforge models`."),
+        click.option("--lora", metavar="FILE", help="File of the LoRA loader; our own server gets a copy of it."),
         click.option(
             "--server", multiple=True, metavar="URL", help="A ComfyUI server; without it, our own is started."
         ),

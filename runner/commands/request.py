@@ -46,6 +46,7 @@ class Request:
     until: int | None = None
     thresholds: Path | None = None
     label: str | None = None
+    lora: str | None = None
 
     def content(self) -> dict[str, Any]:
         """For the journal: without what logs in to a server."""
