@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def lora(request: LoraRequest, reporter: Reporter) -> int:
     """
     _check_installed()
     _check_out(request)
+    # Before torch is imported: threads that spin while they wait for each other take a busy machine's time for nothing.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # The room that needs the extra: not before it is known to be there.
     from ..lora.make import Plan, is_made, make
     from ..lora.model import find_base
@@ -151,6 +154,4 @@ def _device(given: str | None) -> str:
 
 
 def _cores() -> int:
-    import os
-
     return max(1, int(os.environ.get("OMP_NUM_THREADS", "0") or 0) or os.cpu_count() or 1)

@@ -108,7 +108,7 @@ class Trainee:
         lacks = [
             n for n, part in (("text encoder", self.checkpoint.clip), ("VAE", self.checkpoint.vae)) if part is None
         ]
-        other = layout.in_channels not in (4, 9) or layout.adm_channels is not None or layout.context_dim != 768
+        other = layout.in_channels not in (4, 9) or layout.adm_channels is not None or layout.linear_projection
         if other or lacks:
             raise request_error(
                 "lora.wrong_model",

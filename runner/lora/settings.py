@@ -56,8 +56,8 @@ def defaults(size: int, category: str, type_: str) -> Settings:
     return Settings(
         rank=8,
         text_encoder=False,
-        steps=300 if small else 800,
-        batch=6 if small else 2,
+        steps=250 if small else 800,
+        batch=4 if small else 2,
         learning_rate=2e-3 if small else 1e-4,
         prior=0.3,
         around=0.15,
