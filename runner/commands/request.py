@@ -113,6 +113,10 @@ def _from_yaml(key: str, value: Any, path: Path) -> Any:
     if key in ("data", "out", "models", "header_file", "thresholds"):
         # Relative to the plan, so that plan and data can move together.
         return path.parent / _typed(key, value, str, path)
+    if key == "lora":
+        # A file beside the plan, or a name that the server knows.
+        text = _typed(key, value, str, path)
+        return str(path.parent / text) if (path.parent / text).is_file() else text
     wanted: dict[str, type] = {"count": int, "seed": int, "new_type": bool, "max_pixels": int}
     wanted |= {"draws": int, "keep": int, "until": int}
     return _typed(key, value, wanted.get(key, str), path)
