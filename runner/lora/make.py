@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
+from ..checkpoints import safetensors_file
 from ..checkpoints.lora_files import RECORD, metadata_of, training_record
 from ..errors import request_error
 from ..version import version
@@ -131,7 +131,8 @@ def write(path: Path, tensors: dict[str, Tensor], record: dict[str, Any]) -> Non
         "ss_sd_model_name": record["model"]["file"],
     }
     part = path.with_name(path.name + ".part")
-    save_file(tensors, str(part), metadata=metadata)
+    # Not safetensors' own writer: it shuffles the metadata, and the same training shall give the same bytes.
+    safetensors_file.write(part, {name: tensor.numpy() for name, tensor in tensors.items()}, metadata)
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     os.replace(part, path)
