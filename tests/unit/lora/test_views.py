@@ -26,7 +26,7 @@ MASKS = {
 def test_every_view_holds_all_of_the_defect(mask: np.ndarray) -> None:
     window, denoise = window_of(mask, 64)
     places = {window, *(varied(window, denoise, np.random.default_rng(i)) for i in range(40))}
-    assert len(places) > 1
+    assert len(places) > 1 or window.width == 200, "only the largest square cannot be elsewhere"
     for place in places:
         assert place.width == place.height
         assert place.x >= 0 and place.x + place.width <= 240 and place.y >= 0 and place.y + place.height <= 200
@@ -47,7 +47,7 @@ def test_a_view_turns_picture_and_mask_alike() -> None:
     for seed in range(24):
         picture, area = view(pixels, mask, Window(0, 0, 64, 64), 64, np.random.default_rng(seed), turns=True)
         assert np.abs(picture[..., 0].numpy() - area.numpy()).max() < 0.1
-        turned.add(tuple(np.argwhere(area.numpy() > 0.5).mean(0).round()))
+        turned.add(tuple(np.argwhere(area.numpy() > 0.5).mean(0) > 32))
     assert len(turned) == 4
     still = [view(pixels, mask, Window(0, 0, 64, 64), 64, np.random.default_rng(s), turns=False)[1] for s in range(4)]
     assert all((area == still[0]).all() for area in still)
