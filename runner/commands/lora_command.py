@@ -53,7 +53,7 @@ def lora(request: LoraRequest, reporter: Reporter) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # The room that needs the extra: not before it is known to be there.
     from ..lora.make import Plan, is_made, make
-    from ..lora.model import find_base
+    from ..lora.model import device_for, find_base
     from ..lora.photos import choose
     from ..lora.settings import defaults, with_options
 
@@ -81,7 +81,7 @@ def lora(request: LoraRequest, reporter: Reporter) -> int:
         seed=request.seed,
         prompt=request.prompt,
     )
-    plan = Plan(photos, settings, base, request.out, _device(request.device), request.threads or _cores())
+    plan = Plan(photos, settings, base, request.out, device_for(request.device), request.threads or _cores())
     how = _how_to_use(plan.out, photos.type, settings.prompt)
     if is_made(plan):
         reporter.line(f"{plan.out} is there already, from the same photos, settings and model")
@@ -133,24 +133,6 @@ def _check_out(request: LoraRequest) -> None:
             mend="choose another --out",
         )
     out.parent.mkdir(parents=True, exist_ok=True)
-
-
-def _device(given: str | None) -> str:
-    import torch
-
-    if given is None:
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=given)
-    except (RuntimeError, AssertionError) as error:
-        raise request_error(
-            "lora.device",
-            f"--device {given} cannot be used: {str(error).splitlines()[0]}",
-            where=f"--device {given}",
-            expected="cpu, or a GPU that this PyTorch knows, such as cuda",
-            mend="leave --device away",
-        ) from error
-    return given
 
 
 def _cores() -> int:

@@ -83,6 +83,27 @@ def _file_of(model: Model, models: Path | None, say: Say) -> Path:
     return path
 
 
+def device_for(given: str | None) -> str:
+    """What `--device` names, or the best there is.
+
+    Raises:
+        RequestError: PyTorch cannot use it.
+    """
+    if given is None:
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=given)
+    except (RuntimeError, AssertionError) as error:
+        raise request_error(
+            "lora.device",
+            f"--device {given} cannot be used: {str(error).splitlines()[0]}",
+            where=f"--device {given}",
+            expected="cpu, or a GPU that this PyTorch knows, such as cuda",
+            mend="leave --device away",
+        ) from error
+    return given
+
+
 class Trainee:
     """A loaded model whose network learns.
 

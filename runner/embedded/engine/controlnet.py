@@ -75,7 +75,7 @@ def _layout_of(state: Mapping[str, Tensor], name: str) -> UNetLayout:
         )
     layout = read_layout({UNET_PREFIX + k: v for k, v in state.items()}) if ldm else diffusers_layout(state)
     adm = "label_emb.0.0.weight" in state or "add_embedding.linear_1.weight" in state
-    if adm or layout.context_dim not in (768, 1024) or layout.in_channels != 4:
+    if adm or not 0 < layout.context_dim <= 1024 or layout.in_channels != 4:
         raise UnsupportedModelError(
             f"{name} is a ControlNet for another family (text width {layout.context_dim}): the embedded server runs "
             "those for Stable Diffusion 1.x and 2.x"

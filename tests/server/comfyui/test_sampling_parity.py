@@ -26,6 +26,7 @@ import random_controlnet
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
 UNET, TEXT, VAE = "model.diffusion_model.", "cond_stage_model.transformer.", "first_stage_model."
+LORA = "defect-lora.safetensors"
 PROMISED_DB = 45.0
 SIZE = 128
 PROMPT = "a close up of a (defective:1.3) hazelnut with a ((hole))"
@@ -344,9 +345,6 @@ def inputs() -> dict[str, bytes]:
     mask[30:100, 30:100] = 128
     mask[40:90, 40:90] = 255
     return {"parity_photo.png": png(photo.astype(np.uint8)), "parity_mask.png": png(mask)}
-
-
-LORA = "defect-lora.safetensors"
 
 
 @pytest.fixture(scope="module", autouse=True)

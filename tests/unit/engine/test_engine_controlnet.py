@@ -26,7 +26,7 @@ def unet(checkpoint_file: Path) -> dict[str, Any]:
 
 
 def written(path: Path, tensors: dict[str, Any]) -> Path:
-    save_file({k: torch.from_numpy(v).contiguous() for k, v in tensors.items()}, str(path))
+    save_file({k: torch.from_numpy(v.copy()).contiguous() for k, v in tensors.items()}, str(path))
     return path
 
 

@@ -24,7 +24,7 @@ def low_rank(rows: int, columns: int, rank: int = 2) -> tuple[torch.Tensor, torc
 
 
 def written(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
-    save_file({k: v.contiguous() for k, v in tensors.items()}, str(path))
+    save_file({k: v.clone().contiguous() for k, v in tensors.items()}, str(path))
     return path
 
 
