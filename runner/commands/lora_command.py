@@ -6,10 +6,14 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..checkpoints.models import models_directory
 from ..errors import OK, request_error
 from ..reporter import Reporter
+
+if TYPE_CHECKING:
+    from ..lora.make import Plan
 
 NEEDED = ("torch", "diffusers", "transformers", "peft")
 
@@ -82,7 +86,7 @@ def lora(request: LoraRequest, reporter: Reporter) -> int:
         prompt=request.prompt,
     )
     plan = Plan(photos, settings, base, request.out, device_for(request.device), request.threads or _cores())
-    how = _how_to_use(plan.out, photos.type, settings.prompt)
+    how = _how_to_use(plan, request.model)
     if is_made(plan):
         reporter.line(f"{plan.out} is there already, from the same photos, settings and model")
         reporter.line(how)
@@ -95,10 +99,13 @@ def lora(request: LoraRequest, reporter: Reporter) -> int:
     return OK
 
 
-def _how_to_use(out: Path, type_: str, prompt: str) -> str:
+def _how_to_use(plan: Plan, model: str) -> str:
+    photos, prompt = plan.photos, plan.settings.prompt
+    file = plan.base.path.name
+    named = f"--set 'Checkpoint.ckpt_name={file}'" if Path(model).name == file else f"--model {model}"
     return (
-        f"use it: defectforge run lora_inpaint --lora {out} --data ROOT --type {type_} --set 'Prompt.text={prompt}'; "
-        "in ComfyUI put the file into models/loras"
+        f"use it: defectforge run lora_inpaint --lora {plan.out} {named} --data ROOT --category {photos.category} "
+        f"--type {photos.type} --set 'Prompt.text={prompt}' --out OUT; in ComfyUI put the file into models/loras"
     )
 
 
