@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...nodes.datasets.layouts import TEST
 from ...nodes.datasets.names import shown, stem_of
 from ...nodes.datasets.reader import Photo
 from ..errors import did_you_mean, request_error
@@ -69,7 +70,7 @@ def choose(
     checked = check_photos([*photos, *good])
     for note in summed_up(checked.values()):
         say(note)
-    of_type = found.read.count("test", type_) - without
+    of_type = found.read.count(TEST, type_) - without
     if not only and of_type > MOST_PHOTOS:
         say(f"{of_type} photos have a mask: the first {MOST_PHOTOS} are trained on; --photos chooses others")
     if len(photos) == 1:
