@@ -39,6 +39,7 @@ def graph_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--set", "set_", multiple=True, metavar="'Title.input=value'", help="Set an input by its node's title."
         ),
         click.option("--model", metavar="NAME", help="Checkpoint and working size together; see `defectforge models`."),
+        click.option("--lora", metavar="FILE", help="File of the LoRA loader; our own server gets a copy of it."),
         click.option(
             "--server", multiple=True, metavar="URL", help="A ComfyUI server; without it, our own is started."
         ),
@@ -363,6 +364,41 @@ def compare(type_: str | None, **options: Any) -> int:
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: compare_methods(CompareRequest(type=type_, **options), reporter))
+
+
+@cli.command()
+@click.option("--data", type=FOLDER, required=True, metavar="ROOT", help="Dataset with real defects and their masks.")
+@click.option("--category", help="Category of the dataset; may be left out where there is one.")
+@click.option("--type", "type_", required=True, help="Defect type to learn.")
+@click.option("--layout", metavar="NAME", help="Layout of the dataset; by default it is found by what is there.")
+@click.option("--photos", metavar="A,B,...", help="Only these photos of the type, by name; the first 20 by default.")
+@click.option("--model", default="miniature", show_default=True, metavar="NAME|FILE", help="Checkpoint to learn for.")
+@click.option("--models", type=FOLDER, help="Models folder; that of the embedded server by default.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The .safetensors file.")
+@click.option("--rank", type=int, help="Size of the adapters; 8 by default, 4 to 16 are usual.")
+@click.option("--text-encoder", is_flag=True, help="The text encoder learns, too.")
+@click.option("--steps", type=int, help="Steps; 250 for the miniature, 800 else.")
+@click.option("--batch", type=int, help="Defects in a step; 4 for the miniature, 2 else.")
+@click.option("--learning-rate", type=float, help="0.002 for the miniature, 0.0001 else.")
+@click.option("--prior", type=float, help="Weight of the good photos, which keep the model as it is; 0.3, 0: none.")
+@click.option("--around", type=float, help="Weight of what surrounds a defect; 0.15 by default.")
+@click.option("--turns/--no-turns", default=True, help="Also turned and mirrored views; not for parts with one way up.")
+@click.option("--size", type=int, help="Side of the working crop in px; the model's own by default.")
+@click.option("--seed", type=int, help="0 by default; same seed, same file.")
+@click.option("--prompt", help="What it is called; 'defective CATEGORY with TYPE' by default.")
+@click.option("--device", help="cpu, cuda, cuda:1 ...; the best one by default.")
+@click.option("--threads", type=click.IntRange(1, 256), help="Of the CPU; all by default.")
+def lora(type_: str, **options: Any) -> int:
+    """Train an adapter (LoRA) on 1 to 20 real defects. The same command goes on where it was stopped.
+
+    FILE is in the format of ComfyUI's LoRA loaders; FILE.training holds samples on the way. Photos that were trained on
+    are recorded in the file, and `defectforge benefit` refuses them in a test set.
+    """
+    from .commands.lora_command import LoraRequest
+    from .commands.lora_command import lora as train_lora
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: train_lora(LoraRequest(type=type_, **options), reporter))
 
 
 def guarded(reporter: Any, work: Callable[[], int]) -> int:

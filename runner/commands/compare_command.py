@@ -25,8 +25,8 @@ STUDY = (
     "instruct_pix2pix", "instruct_pix2pix_inpaint", "instruct_pix2pix_locked", "reimagine_normal", "reimagine_defect",
     "reference_only", "reference_only_balanced", "reference_only_prompt", "reference_local",
 )  # fmt: skip
-#: No method of its own: it writes the prompt that others use, and needs a captioning model.
-LEFT_OUT = ("img2prompt",)
+#: No methods by themselves: one writes the prompt that others use, two need a LoRA that somebody has trained.
+LEFT_OUT = ("img2prompt", "lora_inpaint", "lora_reference_local")
 DRAWN_SIZE, DRAWN_SEED, DRAWN_DEFECTIVE = 512, 1, 4
 
 

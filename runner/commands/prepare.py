@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints.choose_lora import lora_settings, strange_loras
 from ..checkpoints.choose_model import Choice, choose, missing_models, raise_if
 from ..checkpoints.fetch import check_hash, fetch
 from ..checkpoints.models import by_file, files_named, local_path, models_directory
@@ -118,6 +119,11 @@ def checked_graph(
     if choice.generate:
         object_info.update(site.client.object_info())
     apply(graph, choice.settings)
+    lora, is_new = lora_settings(request.lora, graph, object_info, site.models, say)
+    if is_new:
+        object_info.update(site.client.object_info())
+    apply(graph, lora)
+    choice.settings += lora
     problems: list[Problem] = []
     sets: list[Setting] = []
     try:
@@ -126,6 +132,7 @@ def checked_graph(
     except DefectForgeError as error:
         problems += error.problems
     problems += _broken_models(graph, site)
+    problems += strange_loras(graph, site.models, site.client.file_metadata, say)
     missing, named = missing_models(graph, object_info, site.client.url, workflow, site.models_name)
     problems += missing
     problems += find_problems(graph, object_info, exempt=named | _filled_in(graph), embedded=site.is_embedded)

@@ -49,6 +49,7 @@ class Request:
     label: str | None = None
     part_masks: Path | None = None
     real_masks: int | None = None
+    lora: str | None = None
 
     def content(self) -> dict[str, Any]:
         """For the journal: without what logs in to a server."""
@@ -115,6 +116,10 @@ def _from_yaml(key: str, value: Any, path: Path) -> Any:
     if key in ("data", "out", "models", "header_file", "thresholds", "part_masks"):
         # Relative to the plan, so that plan and data can move together.
         return path.parent / _typed(key, value, str, path)
+    if key == "lora":
+        # A file beside the plan, or a name that the server knows.
+        text = _typed(key, value, str, path)
+        return str(path.parent / text) if (path.parent / text).is_file() else text
     wanted: dict[str, type] = {"count": int, "seed": int, "new_type": bool, "max_pixels": int}
     wanted |= {"draws": int, "keep": int, "until": int, "real_masks": int}
     return _typed(key, value, wanted.get(key, str), path)

@@ -15,6 +15,7 @@ from typing import Any
 
 from ...nodes.datasets.pictures import LIMIT_VARIABLE
 from .. import interrupts
+from ..checkpoints.choose_lora import trained_on
 from ..checkpoints.models import by_file, files_named, local_path, models_directory
 from ..errors import INTERRUPTED, NO_SERVER, OK, SOME_JOBS_FAILED, request_error
 from ..outputs.commit import Committer
@@ -301,5 +302,9 @@ def model_records(plan: Plan, site: Site) -> list[dict[str, Any]]:
         path = local_path(folder, file, site.models) if site.is_embedded else None
         sha256 = remembered_sha256(path) if path is not None else model.sha256 if model else None
         origin = None if sha256 is None else "file" if path is not None else "table"
-        records.append({"file": file, "folder": folder, "sha256": sha256, "sha256_from": origin})
+        record = {"file": file, "folder": folder, "sha256": sha256, "sha256_from": origin}
+        if folder == "loras" and (trained := trained_on(file, site.models, site.client.file_metadata)):
+            # In the line itself: whoever tests a detector need not have the file to see what it has seen.
+            record["trained_on"] = trained
+        records.append(record)
     return records

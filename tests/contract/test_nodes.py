@@ -166,7 +166,7 @@ def test_nodes_reach_comfyui_only_through_its_node_api_and_the_host(path):
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in python_files("runner") if not {"embedded", "benefit"} & set(p.parts)],
+    [p for p in python_files("runner") if not {"embedded", "benefit", "lora"} & set(p.parts)],
     ids=lambda path: path.stem,
 )
 def test_the_runner_imports_of_the_nodes_only_what_needs_no_torch_and_no_torch_itself(path):

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "tools"))
 
 import comfyui_hosts  # noqa: E402
+import random_lora  # noqa: E402
 from comfyui_hosts import NODES2, PACK_FOLDER, Cell, ComfyUI  # noqa: E402, F401
 
 CHECKPOINTS = {
@@ -62,6 +63,7 @@ def checkpoints(request: pytest.FixtureRequest, write_captioner: Callable[[Path]
             ]
             subprocess.run(command, check=True, cwd=ROOT)
             part.rename(path)
+    random_lora.write(models / "loras" / random_lora.SHIPPED_NAME)
     captioner = models / "caption" / "blip-image-captioning-base"
     if not (captioner / "config.json").is_file():
         write_captioner(captioner)
