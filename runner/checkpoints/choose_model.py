@@ -102,14 +102,22 @@ def _offered(graph: Graph, object_info: dict[str, Any]) -> set[str]:
 
 
 def missing_models(
-    graph: Graph, object_info: dict[str, Any], url: str, workflow: Workflow | None = None, models_folder: str = "models"
+    graph: Graph,
+    object_info: dict[str, Any],
+    url: str,
+    workflow: Workflow | None = None,
+    models_folder: str = "models",
+    refused: Collection[tuple[str, str]] = (),
 ) -> tuple[list[Problem], set[tuple[str, str]]]:
-    """(one problem a missing file, the inputs that name one: they need no second complaint)."""
+    """(one problem a missing file, the inputs that name one: they need no second complaint).
+
+    `refused` are inputs whose file would not help if it were there.
+    """
     problems: list[Problem] = []
     named: set[tuple[str, str]] = set()
     for node_id, name, folder, file in files_named(graph):
         spec = specs_of(object_info.get(graph[node_id]["class_type"], {})).get(name)
-        if spec is None or spec.choices is None or file in spec.choices:
+        if spec is None or spec.choices is None or file in spec.choices or (node_id, name) in refused:
             continue
         named.add((node_id, name))
         model = by_file(file)
