@@ -150,7 +150,7 @@ def main() -> None:
     import comfy.options
 
     comfy.options.enable_args_parsing()
-    import comfy.sd  # noqa: F401  (what follows imports parts of it in circles otherwise)
+    import comfy.sd
     from safetensors.torch import save_file
 
     load("defectforge", ROOT / "__init__.py", package=True)

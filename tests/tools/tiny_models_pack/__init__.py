@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 NODE_CLASS_MAPPINGS: dict[str, Any] = {}
 
@@ -31,7 +31,7 @@ def shrink_sdxl() -> None:
             super().__init__(device=device, dtype=dtype, model_options={**(model_options or {}), **shallow})
 
     class TinySDXL(supported_models.SDXL):
-        unet_config = {**supported_models.SDXL.unet_config, "model_channels": WIDTH}
+        unet_config: ClassVar[dict[str, Any]] = {**supported_models.SDXL.unet_config, "model_channels": WIDTH}
 
         def clip_target(self, state_dict: dict[str, Any] | None = None) -> Any:
             return supported_models_base.ClipTarget(sdxl_clip.SDXLTokenizer, TinySDXLClip)
