@@ -16,15 +16,17 @@ Graph = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def object_info() -> dict[str, Any]:
+def object_info(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a server with all these nodes says of them."""
+    from defectforge.runner.embedded import folders
     from defectforge.runner.embedded.protocol.app import load_registry
 
-    return {**{node.node_id: node.info() for node in load_registry()}, **core_nodes()}
-
-
-@pytest.fixture(autouse=True)
-def hosted(embedded_host: Any) -> None:
-    """The registry asks for folders."""
+    base = tmp_path_factory.mktemp("server")
+    places = folders.Folders(**{kind: base / kind for kind in ("input", "output", "temp")}, models=[base / "models"])
+    places.create()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folders, "_current", places)
+        return {**{node.node_id: node.info() for node in load_registry()}, **core_nodes()}
 
 
 def graph_of(name: str) -> Graph:
