@@ -62,7 +62,7 @@ def test_nodes_are_large_enough_for_what_they_hold(shared_window, comfyui, name)
     shared_window.close_dialogs()
     grown = shared_window.page.evaluate(
         """saved => window.app.graph._nodes.filter(n => {
-            const least = n.computeSize(), was = saved.find(s => s.id === n.id).size
+            const least = n.computeSize(), was = saved.find(s => String(s.id) === String(n.id)).size
             return least[0] > was[0] + 1 || least[1] > was[1] + 1
         }).map(n => [n.title, [...n.computeSize()], [...n.size]])""",
         saved(name)["nodes"],
