@@ -79,7 +79,7 @@ class DefectForgeDenoiseMask(io.ComfyNode):
                     step=0.25,
                     tooltip="Latent cells (8 px of the crop) that a part of the mask must be thick for the model to "
                     "draw it. Thinner lines beside a thick part become fine lines; a mask that is thin all over is "
-                    "widened to this. 0 asks for everything.",
+                    "widened to this. 2 for models with cells of 16 px (FLUX.2). 0 asks for everything.",
                     **ADVANCED,
                 ),
             ],

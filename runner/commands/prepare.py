@@ -9,8 +9,9 @@ from typing import Any
 
 from ..checkpoints.choose_lora import lora_settings, strange_loras
 from ..checkpoints.choose_model import Choice, choose, missing_models, raise_if
+from ..checkpoints.families import misfits
 from ..checkpoints.fetch import check_hash, fetch
-from ..checkpoints.models import by_file, files_named, local_path, models_directory
+from ..checkpoints.models import CHECKPOINT_LOADERS, by_file, files_named, local_path, models_directory
 from ..errors import DefectForgeError, Problem, quoted, request_error
 from ..graphs.convert import queue_form
 from ..graphs.graph import Graph, Workflow, load
@@ -110,7 +111,8 @@ def checked_graph(
     """The graph with model and overrides applied, and everything that is wrong with it."""
     graph = queue_form(workflow, object_info, site.is_embedded, seed=request.seed or 0, say=say)
     # The model first: a --set of the same input is the more particular wish.
-    fixed = {text.partition("=")[0].rpartition(".")[0].strip() for text in request.set if "ckpt_name" in text}
+    names = set(CHECKPOINT_LOADERS.values())
+    fixed = {title.strip() for title, _, name in map(_address, request.set) if name.strip() in names}
     choice = choose(graph, object_info, request.model, site.models, fixed)
     for note in choice.notes:
         say(note)
@@ -133,10 +135,17 @@ def checked_graph(
         problems += error.problems
     problems += _broken_models(graph, site)
     problems += strange_loras(graph, site.models, site.client.file_metadata, say)
-    missing, named = missing_models(graph, object_info, site.client.url, workflow, site.models_name)
-    problems += missing
-    problems += find_problems(graph, object_info, exempt=named | _filled_in(graph), embedded=site.is_embedded)
+    unfit, refused = misfits(graph, object_info, site.is_embedded)
+    missing, named = missing_models(graph, object_info, site.client.url, workflow, site.models_name, refused)
+    problems += [*unfit, *missing]
+    exempt = named | refused | _filled_in(graph)
+    problems += find_problems(graph, object_info, exempt=exempt, embedded=site.is_embedded)
     return graph, choice, sets, problems
+
+
+def _address(text: str) -> tuple[str, str, str]:
+    """'Title.input=value' -> ('Title', '.', 'input'); what is wrong with it is said where it is read."""
+    return text.partition("=")[0].rpartition(".")
 
 
 def _broken_models(graph: Graph, site: Site) -> list[Problem]:

@@ -16,6 +16,7 @@ from ...nodes.datasets.layouts import TEST
 from ...nodes.datasets.names import PART
 from ...nodes.datasets.pictures import read_result
 from ..checkpoints.choose_model import Choice, missing_models, raise_if
+from ..checkpoints.families import misfits
 from ..checkpoints.fetch import fetch
 from ..checkpoints.models import by_file, checkpoint_loaders
 from ..errors import OK, SOME_JOBS_FAILED, Problem, RequestError, request_error
@@ -192,8 +193,10 @@ def _check(graph: Graph, roles: Roles, site: Site, reporter: Reporter) -> None:
                 reporter.line(f"checkpoint {file}")
                 fetch(model, site.models)
     object_info = site.client.object_info()
-    problems, named = missing_models(graph, object_info, site.client.url, None, site.models_name)
-    raise_if(problems + find_problems(graph, object_info, exempt=named | roles.filled_in, embedded=site.is_embedded))
+    unfit, refused = misfits(graph, object_info, site.is_embedded)
+    missing, named = missing_models(graph, object_info, site.client.url, None, site.models_name, refused)
+    exempt = named | refused | roles.filled_in
+    raise_if([*unfit, *missing, *find_problems(graph, object_info, exempt=exempt, embedded=site.is_embedded)])
 
 
 def _compare(old: Path, graph: Graph, records: Sequence[dict[str, Any]], out: Path, reporter: Reporter) -> int:

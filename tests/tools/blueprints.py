@@ -85,7 +85,13 @@ BLUEPRINTS = [
                 "Masked content",
                 (640, 0),
                 (330, 440),
-                {"pixels": "Working crop.image", "mask": "Working crop.mask", "vae": "@vae", "mode": "@mode"},
+                {
+                    "pixels": "Working crop.image",
+                    "mask": "Working crop.mask",
+                    "vae": "@vae",
+                    "mode": "@mode",
+                    "model": "@model",
+                },
                 {"mode": "latent noise", "control_after_generate": "fixed"},
             ),
             Node(

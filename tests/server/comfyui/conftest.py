@@ -95,10 +95,13 @@ def comfyui(
     running_once: Callable[..., ComfyUI],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> ComfyUI:
-    """ComfyUI with own folders on a free port."""
+    """ComfyUI with own folders on a free port; it loads the tiny stand-ins of `tiny_models.py`."""
     if request.param is None:
         pytest.skip(comfyui_hosts.absent())
-    return running_once(request.param, checkpoints, tmp_path_factory.mktemp("comfyui"))
+    base = tmp_path_factory.mktemp("comfyui")
+    (base / "custom_nodes").mkdir()
+    (base / "custom_nodes" / "tiny_models").symlink_to(ROOT / "tests" / "tools" / "tiny_models_pack")
+    return running_once(request.param, checkpoints, base)
 
 
 def chromium() -> str | None:
