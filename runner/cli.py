@@ -70,12 +70,21 @@ def graph_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--thresholds", type=click.Path(dir_okay=False, path_type=Path), help="What a draw must reach: a file.")
 @click.option("--label", type=click.Choice(["visible", "requested"]), help="What the mask holds; visible by default.")
 @click.option("--out", type=FOLDER, help="Output folder; the same command continues an interrupted run.")
+@click.option("--references", type=click.IntRange(1), metavar="N", help="Do every draw with each of N references.")
+@click.option("--seeds", type=click.IntRange(1), metavar="N", help="Do every draw with each of N seeds.")
 @click.option("--shard", metavar="i/N", help="Only the i-th of N parts of the jobs.")
+@click.option("--dry-run", "dry", is_flag=True, help="Say what would be done and what it would take; do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
 @click.option("--stall-seconds", type=click.FloatRange(0.1, 1e6), default=300.0, hidden=True)
 @graph_options
 def run(
-    plan: Path | None, as_json: bool, stall_seconds: float, set_: tuple[str, ...], type_: str | None, **options: Any
+    plan: Path | None,
+    as_json: bool,
+    stall_seconds: float,
+    set_: tuple[str, ...],
+    type_: str | None,
+    dry: bool,
+    **options: Any,
 ) -> int:
     """Run WORKFLOW over the good photos of a dataset.
 
@@ -90,6 +99,10 @@ def run(
         if plan is not None:
             request = with_plan_file(request, plan)
         # Late: a plan that is wrong is told before the second that this takes.
+        if dry:
+            from .commands.dry_run import dry_run
+
+            return dry_run(request, reporter)
         from .commands.run import run as run_request
         from .servers.worker import Timing
 
@@ -308,6 +321,21 @@ def benefit(type_: str | None, **options: Any) -> int:
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: measure(BenefitRequest(type=type_, **options), reporter))
+
+
+@cli.command()
+@click.argument("out", type=FOLDER)
+@click.argument("shards", type=FOLDER, nargs=-1, required=True, metavar="SHARD...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
+def merge(out: Path, shards: tuple[Path, ...], as_json: bool) -> int:
+    """Join the outputs of `run --shard 1/N` to `N/N`: files, journal and manifest as one run would have given them.
+
+    Names what is missing or double (exit code 1). The same command goes on after an interruption, and with more shards.
+    """
+    from .commands.merge_command import merge_shards
+
+    reporter = make_reporter(as_json)
+    return guarded(reporter, lambda: merge_shards(out, shards, reporter))
 
 
 @cli.command()

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from ..errors import request_error
+from ..plans.jobs import Jobs
 from ..plans.plan import Plan
 
 JOURNAL, MANIFEST = "run.sqlite", "manifest.jsonl"
@@ -58,7 +59,7 @@ def check_writable(place: Path) -> None:
 
 def check_space(out: Path, plan: Plan) -> None:
     """Raise RequestError if the pairs that are still to be made will hardly fit on the disk."""
-    needed = int(sum(job.source.bytes for job in plan.jobs) * GROWTH) + RESERVE
+    needed = expected_bytes(plan) + RESERVE
     free = shutil.disk_usage(nearest_existing(resolved(out))).free
     if free < needed:
         raise request_error(
@@ -68,6 +69,13 @@ def check_space(out: Path, plan: Plan) -> None:
             expected=f"room for {len(plan.jobs)} pairs",
             mend="make room, choose another --out, or lower --count",
         )
+
+
+def expected_bytes(plan: Plan) -> int:
+    """Of the pictures of a plan, by the size of their photos: an assumption, no measurement."""
+    jobs = plan.jobs
+    total = jobs.source_bytes if isinstance(jobs, Jobs) else sum(job.source.bytes for job in jobs)
+    return int(total * GROWTH)
 
 
 def resolved(path: Path) -> Path:
