@@ -73,6 +73,10 @@ def graph_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--references", type=click.IntRange(1), metavar="N", help="Do every draw with each of N references.")
 @click.option("--seeds", type=click.IntRange(1), metavar="N", help="Do every draw with each of N seeds.")
 @click.option("--shard", metavar="i/N", help="Only the i-th of N parts of the jobs.")
+@click.option("--cluster", metavar="auto|local|ADDRESS", help="Shards on a Ray cluster, one server for each GPU.")
+@click.option("--store", metavar="ADDRESS", help="With --cluster: what machines share (a folder, s3://...).")
+@click.option("--shard-size", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Jobs of a shard.")
+@click.option("--stations", type=click.IntRange(1), help="With --cluster: servers; by default one for each GPU.")
 @click.option("--dry-run", "dry", is_flag=True, help="Say what would be done and what it would take; do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
 @click.option("--stall-seconds", type=click.FloatRange(0.1, 1e6), default=300.0, hidden=True)
@@ -84,6 +88,10 @@ def run(
     set_: tuple[str, ...],
     type_: str | None,
     dry: bool,
+    cluster: str | None,
+    store: str | None,
+    shard_size: int,
+    stations: int | None,
     **options: Any,
 ) -> int:
     """Run WORKFLOW over the good photos of a dataset.
@@ -103,6 +111,11 @@ def run(
             from .commands.dry_run import dry_run
 
             return dry_run(request, reporter)
+        if cluster is not None:
+            from .cluster.driver import run_on_cluster
+            from .cluster.program import Cluster
+
+            return run_on_cluster(request, Cluster(cluster, store, shard_size, stations), reporter)
         from .commands.run import run as run_request
         from .servers.worker import Timing
 

@@ -37,10 +37,12 @@ class Prepared:
     """Where the plan names one for this workflow alone."""
     methods: tuple[Prepared, ...] = ()
     """Where the plan has several workflows: all of them, each with the plan as its jobs see it."""
+    data_as: str | None = None
+    """What records call the dataset, where the one that is read is a copy."""
 
     @property
     def each(self) -> tuple[Prepared, ...]:
-        return self.methods or (self,)
+        return tuple(replace(method, data_as=self.data_as) for method in self.methods) or (self,)
 
 
 @dataclass

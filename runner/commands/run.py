@@ -114,11 +114,16 @@ def run_on(
     ships: Fleet,
     reporter: Reporter,
     timing: Timing | None = None,
+    data_as: str | None = None,
 ) -> int:
-    """The same on servers that are there already."""
+    """The same on servers that are there already.
+
+    Args:
+        data_as: what records call the dataset, where `request.data` is but a copy of it.
+    """
     assert request.out is not None
     say = lambda text: reporter.event("note", {"text": text})  # noqa: E731
-    prepared = [prepare(request, workflows, site, say) for site in ships.sites]
+    prepared = [replace(prepare(request, workflows, site, say), data_as=data_as) for site in ships.sites]
     for note in prepared[0].plan.notes:
         say(note)
     check_space(request.out, prepared[0].plan)
@@ -303,7 +308,7 @@ def described(request: Request, prepared: Prepared, graph_name: str) -> dict[str
         "overrides": {f"{s.title}.{s.input}": s.value for s in prepared.sets},
         "model": prepared.model or request.model,
         "notes": prepared.choice.notes,
-        "data": str(request.data),
+        "data": prepared.data_as or str(request.data),
         "defectforge": version(),
     }
 

@@ -41,7 +41,7 @@ class IdTemplate:
     def id(self, assignments: Sequence[Assignment], inputs: Sequence[Input]) -> str:
         """As `job_id`: of several assignments of one input the last one counts."""
         values = {(node_id, name): value for node_id, name, value in assignments}
-        text = "".join(piece + _as_json(values[hole]) for piece, hole in zip(self._pieces, self._order, strict=True))
+        text = "".join(piece + as_json(values[hole]) for piece, hole in zip(self._pieces, self._order, strict=True))
         graph = hashlib.sha256((text + self._rest).encode("ascii")).hexdigest()
         read = [[item.node_id, item.checked.sha256, item.checked.mask_sha256] for item in inputs]
         content = {"graph": graph, "inputs": read, "outputs": ["image", "mask"]}
@@ -54,7 +54,8 @@ class IdTemplate:
         return hashlib.sha256((holes + self._rest).encode()).hexdigest()
 
 
-def _as_json(value: Any) -> str:
+def as_json(value: Any) -> str:
+    """A value as the canonical text of a graph holds it."""
     if type(value) is int:
         return str(value)
     try:

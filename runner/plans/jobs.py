@@ -18,7 +18,7 @@ from ..errors import request_error
 from ..graphs.graph import Graph, by_title, canonical_hash
 from ..graphs.overrides import Axis, Setting
 from ..graphs.roles import LOADER, Loader, Roles
-from .ids import Hole, IdTemplate
+from .ids import Hole, IdTemplate, as_json
 from .job import Assignment, Input, Job
 from .photos import Checked, Photo
 
@@ -302,6 +302,6 @@ def distinct_by_construction(jobs: Jobs) -> bool:
     if len(set(varied)) < len(varied) or set(varied) & (fixed | set(method.seeds)):
         return False
     for axis in method.axes:
-        if len({(type(value), value) for value in axis.values}) < len(axis.values):
+        if len({as_json(value) for value in axis.values}) < len(axis.values):
             return False
     return bool(method.seeds)

@@ -137,7 +137,7 @@ def _spread(category: Category, methods: Sequence[Method], selection: Selection)
     count = selection.count if selection.count is not None else len(good or defects[0])
     if count < 1:
         raise request_error("plan.count", f"--count {count}", expected="at least 1", mend="give --count 1 or more")
-    _check_references(selection.references, types, defects)
+    _check_references(selection.references, methods, types, defects)
     _check_seeds(selection.seeds, count, methods)
     spread = Spread(
         tuple(methods), category.name, types, good, defects, count, selection.references, selection.seeds,
@@ -153,19 +153,24 @@ def _spread(category: Category, methods: Sequence[Method], selection: Selection)
     return spread
 
 
-def _check_references(references: int, types: Sequence[str], defects: Sequence[Sequence[Photo]]) -> None:
+def _check_references(
+    references: int, methods: Sequence[Method], types: Sequence[str], pools: Sequence[Sequence[Photo]]
+) -> None:
     if references == 1:
         return
-    fewest = min(((len(pool), type_) for type_, pool in zip(types, defects, strict=False)), default=None)
-    if fewest is None or references > fewest[0]:
-        there = "no workflow of the plan takes a reference" if fewest is None else (
-            f"{fewest[0]} photos of {shown(fewest[1])} have a mask"
-        )  # fmt: skip
+    without = [method.name for method in methods if not method.roles.needs_reference]
+    fewest, type_ = min(((len(pool), type_) for type_, pool in zip(types, pools, strict=False)), default=(0, ""))
+    if without or references > fewest:
+        there = (
+            f"the workflow {shown(without[0])} takes none: it would make every picture {references} times"
+            if without
+            else f"{fewest} photos of {shown(type_)} have a mask"
+        )
         raise request_error(
             "plan.references",
             f"--references {references}, but {there}",
-            expected="as many references as there are photos with a mask, at most",
-            mend="lower --references, or choose a workflow with 'Reference defect'",
+            expected="workflows with a reference, and as many photos with a mask",
+            mend="lower --references, or plan the workflow without a reference by itself",
         )
 
 

@@ -86,8 +86,18 @@ class Merged:
         return not self.missing and not self.absent
 
 
-def merge(out: Path, folders: Sequence[Path], journal: Journal) -> Merged:
+def merge(
+    out: Path,
+    folders: Sequence[Path],
+    journal: Journal,
+    request: dict[str, Any] | None = None,
+    manifest: bool = True,
+) -> Merged:
     """Join what is in `folders` into `out`, whose journal is open.
+
+    Args:
+        request: what the whole was asked for; by default what the first shard was.
+        manifest: write it anew; a caller that goes on merging does it once at the end (`write_manifest`).
 
     Raises:
         RequestError: no shards of one plan, two of them hold one id or one number with different pictures, or a file is
@@ -111,8 +121,9 @@ def merge(out: Path, folders: Sequence[Path], journal: Journal) -> Merged:
         try:
             _copy_graphs(shards, out)
             _copy_all(chosen, out, found)
-            journal.take_over(_entries(chosen), _runs(shards))
-            _write_manifest(out, journal)
+            journal.take_over(_entries(chosen), _runs(shards, request))
+            if manifest:
+                write_manifest(out, journal)
         except OSError as error:
             raise StorageError(of_system(error).problems) from error
         _count(journal, shards, found, keep)
@@ -283,12 +294,14 @@ def _entries(chosen: Iterable[tuple[Shard, str]]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _runs(shards: Sequence[Shard]) -> list[dict[str, Any]]:
+def _runs(shards: Sequence[Shard], request: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The runs of every shard, and one that says what they are together."""
     runs = []
     for shard in shards:
         runs += [dict(row) for row in shard.database.execute("SELECT started, request, version FROM run ORDER BY id")]
-    together = {name: value for name, value in shards[0].request.items() if name not in ("shard", "server")}
+    first = shards[0].request
+    together = {name: value for name, value in first.items() if name not in ("shard", "server")}
+    together |= {} if request is None else request
     last = max(runs, key=lambda run: run["started"])
     return [*runs, {**last, "request": json.dumps(together)}]
 
@@ -341,7 +354,7 @@ def _lost(shard: Shard, output: dict[str, Any], what: str) -> RequestError:
     )
 
 
-def _write_manifest(out: Path, journal: Journal) -> None:
+def write_manifest(out: Path, journal: Journal) -> None:
     """One line a pair, by number: what a run on one server appends in this order."""
     path = out / MANIFEST
     part = part_of(path)
