@@ -105,6 +105,7 @@ class Driver:
         """Answer to come -> station that is not known to be up."""
         self._working: dict[Any, tuple[Any, int]] = {}
         self._losses: dict[int, int] = {}
+        self._known: set[tuple[str, int]] = set()
         self._stations = 0
         self._looked = 0.0
         self._problems: list[DefectForgeError] = []
@@ -179,9 +180,11 @@ class Driver:
                 expected="the same version everywhere",
                 mend="install the same one there",
             )
-        text = f"station on {said['host']}, process {said['pid']}, is up"
-        self._reporter.event("station", {"text": text, **said})
-        self._reporter.event("note", {"text": text})
+        if (said["host"], said["pid"]) not in self._known:
+            self._known.add((said["host"], said["pid"]))
+            text = f"station on {said['host']}, process {said['pid']}, is up"
+            self._reporter.event("station", {"text": text, **said})
+            self._reporter.event("note", {"text": text})
         return station
 
     def _plan(self) -> tuple[int, int]:
@@ -240,7 +243,9 @@ class Driver:
     def _finished(self) -> list[tuple[str, dict[str, Any]]]:
         if not self._working:
             return []
-        ready, _ = self._ray.wait(list(self._working), num_returns=1, timeout=1.0)
+        # Woken by a shard that is made, or, where shards wait, by a station that is free.
+        self._ray.wait([*self._working, *(self._greeted if self._waiting else ())], num_returns=1, timeout=1.0)
+        ready, _ = self._ray.wait(list(self._working), num_returns=len(self._working), timeout=0)
         finished = []
         for answer in ready:
             station, part = self._working.pop(answer)

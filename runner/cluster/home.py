@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ...nodes.datasets.names import safe_name
 from ..commands.request import Request
 from ..errors import request_error
 from ..outputs.files import write_whole
@@ -23,7 +24,7 @@ class Home:
         self.out, self._journal, self._store = out, journal, store
         self.folder = out / ".cluster"
         self._merged_path = self.folder / "merged.json"
-        self._request = request.content()
+        self._request, self._types = request.content(), request.types
         self.folder.mkdir(parents=True, exist_ok=True)
         self.found = Merged()
         self.merged: dict[str, str] = {}
@@ -51,7 +52,7 @@ class Home:
         write_whole(self._merged_path, json.dumps(self.merged).encode())
 
     def finish(self) -> None:
-        write_manifest(self.out, self._journal)
+        write_manifest(self.out, self._journal, [safe_name(type_) for type_ in self._types])
 
     def sweep(self) -> None:
         """What a killed driver was unpacking."""

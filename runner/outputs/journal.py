@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -265,10 +265,10 @@ class Journal:
         """What every run here was asked for."""
         return [json.loads(row[0]) for row in self._do("SELECT request FROM run ORDER BY id")]
 
-    def records_by_number(self) -> Iterator[str]:
-        """The records of every job that is done, as JSON."""
-        rows = self._do("SELECT record FROM job WHERE state=? ORDER BY number, category, type", DONE)
-        return (row[0] for row in rows)
+    def records_in_order(self, types: Sequence[str]) -> Iterator[str]:
+        """The records of every job that is done, as JSON, in the order of a plan with these types."""
+        order, values = in_plan_order(types)
+        return (row[0] for row in self._do(f"SELECT record FROM job WHERE state=? {order}", DONE, *values))
 
     def number_of_states(self) -> dict[str, int]:
         return {row[0]: row[1] for row in self._do("SELECT state, COUNT(*) FROM job GROUP BY state")}
@@ -280,6 +280,15 @@ class Journal:
 
     def _end(self, job_id: str, verdict: str) -> None:
         self._do("UPDATE attempt SET ended=?, verdict=? WHERE job=? AND ended IS NULL", time.time(), verdict, job_id)
+
+
+def in_plan_order(types: Sequence[str]) -> tuple[str, list[Any]]:
+    """ORDER BY as a plan with these types numbers its jobs, and its values."""
+    if not types:
+        return "ORDER BY number, category, type", []
+    cases = " ".join("WHEN ? THEN ?" for _ in types)
+    values = [item for place, type_ in enumerate(types) for item in (type_, place)]
+    return f"ORDER BY number, CASE type {cases} ELSE {len(types)} END, category, type", values
 
 
 def _at_opening(error: sqlite3.Error, path: Path) -> DefectForgeError:

@@ -1,7 +1,8 @@
 """The jobs of a plan as a sequence that computes each one when it is asked for: a million take no more memory than ten.
 
-A job's index is a number of mixed base: draw, reference, seed, type, and last, changing fastest, the workflow with its
-values to vary. With one reference, seed, type and workflow that is draw x values, as plans have always been numbered.
+A job's index is a number of mixed base: draw, reference, seed, workflow with its values to vary, and last, changing
+fastest, the type; without the type it is the number that its files are named after. With one reference, seed, type and
+workflow that is draw x values, as plans have always been numbered.
 """
 
 from __future__ import annotations
@@ -104,9 +105,8 @@ class Spread:
         return self.draws * self.references * self.seeds * len(self.types) * self.variants
 
     def place(self, index: int) -> Place:
-        rest, variant = divmod(index, self.variants)
-        rest, type_ = divmod(rest, len(self.types))
-        number = rest * self.variants + variant
+        number, type_ = divmod(index, len(self.types))
+        rest, variant = divmod(number, self.variants)
         rest, seed = divmod(rest, self.seeds)
         draw, reference = divmod(rest, self.references)
         method = next(n for n in reversed(range(len(self.offsets))) if self.offsets[n] <= variant)

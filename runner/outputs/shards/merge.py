@@ -20,11 +20,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ....nodes.datasets.names import safe_name
 from ...errors import Problem, RequestError, StorageError, request_error
 from ...explain import of_system
 from ..files import part_of, sync_folder, write_whole
 from ..hashes import sha256_of
-from ..journal import DONE, FAILED, PENDING, Journal
+from ..journal import DONE, FAILED, PENDING, Journal, in_plan_order
 from ..manifest import line_of
 from ..output import MANIFEST
 from .reading import opened
@@ -57,9 +58,11 @@ class Shard:
         found = self.request.get("plan")
         return found if isinstance(found, dict) else {}
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Every job, by number and type."""
-        return map(dict, self.database.execute("SELECT * FROM job ORDER BY number, category, type"))
+    @property
+    def types(self) -> list[str]:
+        """The plan's types in their order, as their folders are called."""
+        found = self.request.get("types")
+        return [safe_name(str(type_)) for type_ in found] if isinstance(found, list) else []
 
     def of_job(self, table: str, job_id: str) -> list[dict[str, Any]]:
         return [dict(row) for row in self.database.execute(f"SELECT * FROM {table} WHERE job=?", (job_id,))]
@@ -123,7 +126,7 @@ def merge(
             _copy_all(chosen, out, found)
             journal.take_over(_entries(chosen), _runs(shards, request))
             if manifest:
-                write_manifest(out, journal)
+                write_manifest(out, journal, shards[0].types)
         except OSError as error:
             raise StorageError(of_system(error).problems) from error
         _count(journal, shards, found, keep)
@@ -212,10 +215,8 @@ def _chosen(shards: Sequence[Shard], journal: Journal, found: Merged) -> list[tu
     places: dict[str, tuple[Shard, str, str]] = {}  # id -> shard, state, hashes
     numbers: dict[tuple[str, str, int], str] = {}
     problems: list[Problem] = []
-    order = heapq.merge(
-        *(_keys(shard, n) for n, shard in enumerate(shards)), key=lambda key: (key[0], key[1], key[2], key[3])
-    )
-    for number, category, type_, place, job_id, state, hashes in order:
+    order = heapq.merge(*(_keys(shard, n) for n, shard in enumerate(shards)), key=lambda key: key[:3])
+    for number, _, place, category, type_, job_id, state, hashes in order:
         shard = shards[place]
         known = places.get(job_id)
         if known is not None and known[1] == DONE and state == DONE:
@@ -262,13 +263,14 @@ def _two_pictures(job_id: str, first: Shard | None, second: Shard) -> Problem:
     )
 
 
-def _keys(shard: Shard, place: int) -> Iterator[tuple[int, str, str, int, str, str, str]]:
-    rows = shard.database.execute(
-        "SELECT id, number, category, type, state, outputs FROM job ORDER BY number, category, type"
-    )
+def _keys(shard: Shard, place: int) -> Iterator[tuple[int, int, int, str, str, str, str, str]]:
+    order, values = in_plan_order(shard.types)
+    types = {type_: n for n, type_ in enumerate(shard.types)}
+    rows = shard.database.execute(f"SELECT id, number, category, type, state, outputs FROM job {order}", values)
     for row in rows:
         hashes = _hashes(row["outputs"]) if row["state"] == DONE else ""
-        yield row["number"], row["category"], row["type"], place, row["id"], row["state"], hashes
+        of_type = types.get(row["type"], len(types))
+        yield row["number"], of_type, place, row["category"], row["type"], row["id"], row["state"], hashes
 
 
 def _hashes(outputs: str | None) -> str:
@@ -354,12 +356,12 @@ def _lost(shard: Shard, output: dict[str, Any], what: str) -> RequestError:
     )
 
 
-def write_manifest(out: Path, journal: Journal) -> None:
-    """One line a pair, by number: what a run on one server appends in this order."""
+def write_manifest(out: Path, journal: Journal, types: Sequence[str] = ()) -> None:
+    """One line a pair, in the plan's order: what a run on one server appends in this order."""
     path = out / MANIFEST
     part = part_of(path)
     with part.open("wb") as file:
-        for text in journal.records_by_number():
+        for text in journal.records_in_order(types):
             found = json.loads(text or "[]")
             for record in found if isinstance(found, list) else [found]:
                 file.write(line_of(record))
@@ -385,7 +387,12 @@ def _count(journal: Journal, shards: Sequence[Shard], found: Merged, keep: int) 
         if name not in given and name not in done_before and parts > 1:
             found.absent.append(name)
     for shard in shards:
-        rows = shard.database.execute("SELECT id, number FROM job WHERE state!=? ORDER BY number", (DONE,))
-        missing = [row["number"] // keep for row in rows if journal.state(row["id"]) != DONE]
+        types = shard.types
+        rows = shard.database.execute("SELECT id, number, type FROM job WHERE state!=?", (DONE,))
+        missing = sorted(
+            row["number"] // keep * max(1, len(types)) + (types.index(row["type"]) if row["type"] in types else 0)
+            for row in rows
+            if journal.state(row["id"]) != DONE
+        )
         if missing:
             found.missing[shard.part or str(shard.folder)] = missing
