@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections import deque
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,9 @@ from ..version import version
 from .home import Home
 from .inputs import bring_in
 from .program import Cluster, load_ray, started
-from .station import ADDRESS, PATH, STORE, Station, Task, name_of, problems_of
-from .store import Store, as_url
+from .station import ADDRESS, PATH, STORE, Station, Task, problems_of
+from .store import Store, as_url, name_of
+from .store import made as made_in
 
 #: How often a shard may lose its station before it counts as what kills stations.
 MOST_LOSSES = 3
@@ -55,7 +55,7 @@ def run_on_cluster(request: Request, cluster: Cluster, reporter: Reporter) -> in
         data_from = _bring_data(request, store, reporter)
         with started(ray, cluster, reporter):
             driver = Driver(ray, Task(request, workflows, store.url, data_from), cluster, store, reporter)
-            home = Home(out, journal, store, request) if out is not None and journal is not None else None
+            home = Home(out, journal, store, request.content()) if out is not None and journal is not None else None
             code = driver.run(home)
         if home is None:
             return code
@@ -116,7 +116,7 @@ class Driver:
             home.sweep()
         self._grow(1)
         jobs, keep = self._plan()
-        made = self._made()
+        made = made_in(self._store)
         self._waiting.extend(
             n for n in range(1, self._parts + 1) if made.get(name_of(n, self._parts), {}).get("failed")
         )
@@ -225,10 +225,6 @@ class Driver:
 
     # ---- shards
 
-    def _made(self) -> dict[str, dict[str, Any]]:
-        names = [name[:-5] for name in sorted(self._store.names("shards")) if name.endswith(".json")]
-        return {name: self._store.read_json(f"shards/{name}.json") for name in names}
-
     def _feed(self) -> None:
         timeout = 0.0 if self._working else 1.0
         while self._waiting and (up := self._answered(timeout)):
@@ -295,9 +291,7 @@ class Driver:
         done = sum(summary["done"] for summary in made.values())
         code = self._problems[0].exit_code if self._problems else SOME_JOBS_FAILED if given_up or failed else OK
         if home is not None:
-            home.finish()
-            found = replace(home.found, absent=[f"{n}/{self._parts}" for n in given_up], missing={})
-            return tell(found, home.out, self._reporter) or code
+            return tell(home.finish(self._parts), home.out, self._reporter) or code
         text = f"{done} of {jobs} jobs are in {self._store.url}/shards"
         if given_up or failed:
             text += f"; {failed} failed, {len(given_up)} shards are missing; the same command goes on"

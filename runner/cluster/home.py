@@ -6,25 +6,30 @@ import contextlib
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ...nodes.datasets.names import safe_name
-from ..commands.request import Request
 from ..errors import request_error
 from ..outputs.files import write_whole
-from ..outputs.journal import Journal
+from ..outputs.journal import DONE, FAILED, Journal
 from ..outputs.shards.merge import Merged, merge, write_manifest
-from .store import Store, unpack
+from .store import Store, made, name_of, unpack
 
 
 class Home:
     """OUT: shards are merged as they come, so that what is there is a run's output at any time."""
 
-    def __init__(self, out: Path, journal: Journal, store: Store, request: Request) -> None:
+    def __init__(self, out: Path, journal: Journal, store: Store, asked: dict[str, Any]) -> None:
+        """
+        Args:
+            asked: what the whole run was asked for, as the journal keeps it.
+        """
         self.out, self._journal, self._store = out, journal, store
         self.folder = out / ".cluster"
         self._merged_path = self.folder / "merged.json"
-        self._request, self._types = request.content(), request.types
+        self._asked = asked
         self.folder.mkdir(parents=True, exist_ok=True)
         self.found = Merged()
         self.merged: dict[str, str] = {}
@@ -47,14 +52,48 @@ class Home:
                 )
             unpack(archive, folder)
             archive.unlink()
-            self.found = merge(self.out, [folder], self._journal, self._request, manifest=False)
+            self.found = merge(self.out, [folder], self._journal, self._asked, manifest=False)
         self.merged[name] = made
         write_whole(self._merged_path, json.dumps(self.merged).encode())
 
-    def finish(self) -> None:
-        write_manifest(self.out, self._journal, [safe_name(type_) for type_ in self._types])
+    def finish(self, parts: int) -> Merged:
+        """The manifest, and what is there of a plan with so many parts."""
+        write_manifest(self.out, self._journal, [safe_name(str(type_)) for type_ in self._asked.get("types", ())])
+        absent = [f"{n}/{parts}" for n in range(1, parts + 1) if name_of(n, parts) not in self.merged]
+        states = self._journal.number_of_states()
+        return replace(
+            self.found,
+            jobs=sum(states.values()),
+            done=states.get(DONE, 0),
+            failed=states.get(FAILED, 0),
+            pairs=self._journal.number_of_pairs(),
+            missing={},
+            absent=absent,
+        )
 
     def sweep(self) -> None:
         """What a killed driver was unpacking."""
         for left in self.folder.glob("shard-*"):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def merge_store(out: Path, journal: Journal, store: Store) -> Merged:
+    """Everything that a cluster has left in its store.
+
+    Raises:
+        RequestError: there is nothing, or it does not fit together.
+        StorageError.
+    """
+    known = store.read_json("plan.json")
+    if not isinstance(known, dict):
+        raise request_error(
+            "merge.no_run", "the store holds no run", store.url, "an address that was a --store", "check the address"
+        )
+    home = Home(out, journal, store, known["request"])
+    home.sweep()
+    for name, summary in sorted(made(store).items()):
+        home.take(name, summary["made"])
+    found = home.finish(int(known["parts"]))
+    if found.complete:
+        shutil.rmtree(home.folder, ignore_errors=True)
+    return found

@@ -24,7 +24,7 @@ from ..reporter import Reporter
 from ..servers.client import Client
 from ..version import version
 from .inputs import alone, take_from, take_out
-from .store import Store, as_url, pack, unpack
+from .store import Store, as_url, name_of, pack, unpack
 
 PATH, STORE, ADDRESS = "path", "store", "address"
 
@@ -179,10 +179,6 @@ class Station:
     def _forget_server(self) -> None:
         self._stack.close()
         self._fleet = None
-
-
-def name_of(part: int, parts: int) -> str:
-    return f"{part:05d}-of-{parts:05d}"
 
 
 def told(work: Any) -> dict[str, Any]:

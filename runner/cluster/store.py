@@ -15,6 +15,7 @@ import re
 import tarfile
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,18 @@ class Store:
 def _protocols(files: Any) -> tuple[str, ...]:
     protocol = files.protocol
     return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def name_of(part: int, parts: int) -> str:
+    """Of a shard, in the store and in its machine's folder."""
+    return f"{part:05d}-of-{parts:05d}"
+
+
+def made(store: Store) -> dict[str, dict[str, Any]]:
+    """Name -> how it ended, of every shard that is made."""
+    names = [name[:-5] for name in sorted(store.names("shards")) if name.endswith(".json")]
+    with ThreadPoolExecutor(16) as pool:
+        return dict(zip(names, pool.map(lambda name: store.read_json(f"shards/{name}.json"), names), strict=True))
 
 
 def pack(folder: Path, archive: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import OK, SOME_JOBS_FAILED, request_error
 from ..outputs.journal import Journal
-from ..outputs.output import JOURNAL, check_place, resolved
+from ..outputs.output import JOURNAL, check_ours, check_place, resolved
 from ..outputs.shards.merge import NAMED, Merged, merge
 from ..reporter import Reporter
+
+#: s3://bucket/x; a `Path` has lost a slash.
+ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]+:/")
 
 
 def merge_shards(out: Path, folders: Sequence[Path], reporter: Reporter) -> int:
@@ -19,6 +24,8 @@ def merge_shards(out: Path, folders: Sequence[Path], reporter: Reporter) -> int:
         DefectForgeError: as `outputs.merge.merge`.
     """
     out = resolved(out)
+    if any(is_store(folder) for folder in folders):
+        return _merge_store(out, folders, reporter)
     shards = [resolved(folder) for folder in folders]
     for folder in shards:
         if folder == out or folder in out.parents:
@@ -28,15 +35,39 @@ def merge_shards(out: Path, folders: Sequence[Path], reporter: Reporter) -> int:
                 expected="a folder of its own",
                 mend="choose another OUT",
             )
-    for folder in shards:
         check_place(out, folder)
+    with _journal(out) as journal:
+        found = merge(out, shards, journal)
+    return tell(found, out, reporter)
+
+
+def is_store(place: Path) -> bool:
+    """Whether it is what `run --cluster --store` wrote to: an address, or a folder with a plan and shards."""
+    return ADDRESS.match(str(place)) is not None or ((place / "plan.json").is_file() and (place / "shards").is_dir())
+
+
+def _merge_store(out: Path, places: Sequence[Path], reporter: Reporter) -> int:
+    if len(places) > 1:
+        raise request_error(
+            "merge.several_stores", f"{len(places)} places, and one is a store", expected="one store by itself"
+        )
+    from ..cluster.home import merge_store
+    from ..cluster.store import Store
+
+    store = Store(places[0])
+    with _journal(out) as journal:
+        return tell(merge_store(out, journal, store), out, reporter)
+
+
+@contextlib.contextmanager
+def _journal(out: Path) -> Iterator[Journal]:
+    check_ours(out)
     out.mkdir(parents=True, exist_ok=True)
     journal = Journal(out / JOURNAL)
     try:
-        found = merge(out, shards, journal)
+        yield journal
     finally:
         journal.close()
-    return tell(found, out, reporter)
 
 
 def tell(found: Merged, out: Path, reporter: Reporter) -> int:

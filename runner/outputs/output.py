@@ -31,8 +31,14 @@ def check_place(out: Path, data: Path) -> None:
             expected="a folder of its own: generated pictures must never mix with real ones",
             mend="choose another --out",
         )
+    check_ours(place)
+    check_writable(place)
+
+
+def check_ours(place: Path) -> None:
+    """Refuse a file, and a folder that holds something other than a run."""
     if place.exists() and not place.is_dir():
-        raise request_error("out.not_a_folder", f"--out {out} is a file", expected="a folder", mend="choose another")
+        raise request_error("out.not_a_folder", f"{place} is a file", expected="a folder", mend="choose another")
     if place.is_dir() and any(place.iterdir()) and not (place / JOURNAL).exists():
         raise request_error(
             "out.not_ours",
@@ -41,7 +47,6 @@ def check_place(out: Path, data: Path) -> None:
             expected="a new or empty folder, or the folder of an earlier run",
             mend="choose another --out",
         )
-    check_writable(place)
 
 
 def check_writable(place: Path) -> None:
