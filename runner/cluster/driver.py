@@ -6,7 +6,6 @@ left to do here is to know which shard is made: that is in the store, so this pr
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import deque
 from pathlib import Path
@@ -23,14 +22,15 @@ from ..version import version
 from .home import Home
 from .inputs import bring_in
 from .program import Cluster, load_ray, started
-from .station import ADDRESS, PATH, STORE, Station, Task, problems_of
+from .station import ADDRESS, PATH, STORE, Task, problems_of
+from .stations import Stations
 from .store import Store, as_url, name_of
 from .store import made as made_in
 
 #: How often a shard may lose its station before it counts as what kills stations.
 MOST_LOSSES = 3
-#: Seconds between two looks at whether the cluster has grown.
-LOOK = 30.0
+#: Seconds until the user is told that no station is there.
+WAITING = 60.0
 
 
 def run_on_cluster(request: Request, cluster: Cluster, reporter: Reporter) -> int:
@@ -57,10 +57,10 @@ def run_on_cluster(request: Request, cluster: Cluster, reporter: Reporter) -> in
             driver = Driver(ray, Task(request, workflows, store.url, data_from), cluster, store, reporter)
             home = Home(out, journal, store, request.content()) if out is not None and journal is not None else None
             code = driver.run(home)
-        if home is None:
-            return code
         if code == OK and own:
-            shutil.rmtree(home.folder, ignore_errors=True)
+            # OUT holds the pictures; what says that they are made stays, for the same command.
+            for archive in Path(store.path("shards")).glob("*.tar"):
+                archive.unlink(missing_ok=True)
         return code
     finally:
         if journal is not None:
@@ -100,104 +100,52 @@ class Driver:
 
     def __init__(self, ray: Any, task: Task, cluster: Cluster, store: Store, reporter: Reporter) -> None:
         self._ray, self._task, self._cluster, self._store, self._reporter = ray, task, cluster, store, reporter
+        self._stations = Stations(ray, task, cluster.stations, reporter)
         self._waiting: deque[int] = deque()
-        self._greeted: dict[Any, Any] = {}
-        """Answer to come -> station that is not known to be up."""
-        self._working: dict[Any, tuple[Any, int]] = {}
         self._losses: dict[int, int] = {}
-        self._known: set[tuple[str, int]] = set()
-        self._stations = 0
-        self._looked = 0.0
         self._problems: list[DefectForgeError] = []
         self._parts = 0
 
     def run(self, home: Home | None) -> int:
         if home is not None:
             home.sweep()
-        self._grow(1)
-        jobs, keep = self._plan()
+        self._stations.grow(1, at_once=True)
+        jobs = self._plan()
         made = made_in(self._store)
-        self._waiting.extend(
-            n for n in range(1, self._parts + 1) if made.get(name_of(n, self._parts), {}).get("failed")
-        )
-        self._waiting.extend(n for n in range(1, self._parts + 1) if name_of(n, self._parts) not in made)
+        every = range(1, self._parts + 1)
+        self._waiting.extend(n for n in every if name_of(n, self._parts) not in made)
+        # Last, and from where they are: the same command tries failed jobs again.
+        self._waiting.extend(n for n in every if made.get(name_of(n, self._parts), {}).get("failed"))
         done = sum(summary["done"] for summary in made.values())
         self._reporter.begin(jobs, done, str(home.out if home is not None else self._store.url))
         if home is not None:
             for name, summary in sorted(made.items()):
-                home.take(name, summary["made"])
-        while self._waiting or self._working:
-            self._grow()
+                home.take(name, summary)
+        while self._waiting or self._stations.working:
+            self._stations.grow(len(self._waiting) + self._stations.working)
             self._feed()
             for name, summary in self._finished():
                 made[name] = summary
                 self._tell(name, summary, len(made))
                 if home is not None:
-                    home.take(name, summary["made"])
-            if len(self._problems) >= 1 and not self._working:
-                break
-        return self._sum_up(jobs, keep, made, home)
+                    home.take(name, summary)
+        return self._sum_up(jobs, made, home)
 
-    # ---- stations
-
-    def _grow(self, most: int | None = None) -> None:
-        """As many stations as there are GPUs (or as were asked for), never more than shards."""
-        if most is None and time.monotonic() - self._looked < LOOK:
-            return
-        if most is None:
-            self._looked = time.monotonic()
-        resources = self._ray.cluster_resources()
-        gpus, cores = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
-        wanted = self._cluster.stations or gpus or max(1, cores // 2)
-        wanted = min(wanted, most or len(self._waiting) + len(self._working))
-        while self._stations < wanted:
-            # Ray restarts a lost station for ever; a shard that it had goes to whoever is free first.
-            options = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_restarts": -1, "max_task_retries": 0}
-            self._greet(self._ray.remote(**options)(Station).remote(self._task))
-            self._stations += 1
-
-    def _greet(self, station: Any) -> None:
-        self._greeted[station.ready.remote()] = station
-
-    def _answered(self, timeout: float) -> list[Any]:
-        """Stations that have come up."""
-        if not self._greeted:
-            return []
-        ready, _ = self._ray.wait(list(self._greeted), num_returns=1, timeout=timeout)
-        return [station for answer in ready if (station := self._welcome(answer)) is not None]
-
-    def _welcome(self, answer: Any) -> Any:
-        station = self._greeted.pop(answer)
+    def _plan(self) -> int:
+        """How many jobs, agreed with what the store holds."""
+        told = time.monotonic()
+        while not (free := self._stations.free(1.0)):
+            if time.monotonic() - told > WAITING:
+                told = time.monotonic()
+                text = "waiting for the first station: Ray has no free GPU (or core) for it yet"
+                self._reporter.event("note", {"text": text})
         try:
-            said = self._ray.get(answer)
-        except self._ray.exceptions.RayError:
-            self._greet(station)  # it died while it came up; Ray starts it anew
-            return None
-        if said["version"] != version():
-            raise server_error(
-                "cluster.version",
-                f"machine {said['host']} has DefectForge {said['version']}, this one {version()}",
-                expected="the same version everywhere",
-                mend="install the same one there",
-            )
-        if (said["host"], said["pid"]) not in self._known:
-            self._known.add((said["host"], said["pid"]))
-            text = f"station on {said['host']}, process {said['pid']}, is up"
-            self._reporter.event("station", {"text": text, **said})
-            self._reporter.event("note", {"text": text})
-        return station
-
-    def _plan(self) -> tuple[int, int]:
-        """(jobs, keep), agreed with what the store holds."""
-        while not (up := self._answered(5.0)):
-            continue
-        try:
-            answer = self._ray.get(up[0].plan.remote())
+            answer = self._ray.get(free[0].plan.remote())
         except self._ray.exceptions.RayError as error:
             raise server_error(
                 "cluster.station_died", f"the first station ended while it planned: {error}", mend="see Ray's log"
             ) from error
-        self._greet(up[0])
+        self._stations.back(free[0])
         _raise_if(answer)
         for note in answer["notes"]:
             self._reporter.event("note", {"text": note})
@@ -205,12 +153,8 @@ class Driver:
         parts = -(-jobs // self._cluster.shard_size)
         known = self._store.read_json("plan.json")
         if known is None:
-            known = {
-                "plan": answer["plan"],
-                "parts": parts,
-                "version": version(),
-                "request": self._task.request.content(),
-            }
+            request = self._task.request.content()
+            known = {"plan": answer["plan"], "parts": parts, "version": version(), "request": request}
             self._store.write_json("plan.json", known)
         if known.get("plan") != answer["plan"]:
             raise request_error(
@@ -221,45 +165,35 @@ class Driver:
                 mend="choose another --store (and --out)",
             )
         self._parts = int(known["parts"])
-        return jobs, int(answer["keep"])
+        return jobs
 
     # ---- shards
 
     def _feed(self) -> None:
-        timeout = 0.0 if self._working else 1.0
-        while self._waiting and (up := self._answered(timeout)):
-            for station in up:
+        timeout = 0.0 if self._stations.working else 1.0
+        while self._waiting and (free := self._stations.free(timeout)):
+            for station in free:
                 if not self._waiting:
-                    self._greet(station)
+                    self._stations.back(station)
                     return
-                part = self._waiting.popleft()
-                self._working[station.make.remote(part, self._parts)] = (station, part)
+                self._stations.make(station, self._waiting.popleft(), self._parts)
             timeout = 0.0
 
     def _finished(self) -> list[tuple[str, dict[str, Any]]]:
-        if not self._working:
-            return []
-        # Woken by a shard that is made, or, where shards wait, by a station that is free.
-        self._ray.wait([*self._working, *(self._greeted if self._waiting else ())], num_returns=1, timeout=1.0)
-        ready, _ = self._ray.wait(list(self._working), num_returns=len(self._working), timeout=0)
         finished = []
-        for answer in ready:
-            station, part = self._working.pop(answer)
-            self._greet(station)
-            try:
-                summary = self._ray.get(answer)
-            except self._ray.exceptions.RayError as error:
-                self._lost(part, f"its station was lost ({type(error).__name__})")
+        for part, answer in self._stations.ended(wake_for_free=bool(self._waiting)):
+            if isinstance(answer, Exception):
+                self._lost(part, f"its station was lost ({type(answer).__name__})")
                 continue
-            problems = problems_of(summary)
-            if problems and summary["exit_code"] == NO_SERVER:
+            problems = problems_of(answer)
+            if problems and answer["exit_code"] == NO_SERVER:
                 self._lost(part, problems[0].what)
             elif problems:
                 # The request, a photo or a disk: every other shard would say the same.
                 self._problems.append(RequestError(problems))
                 self._waiting.clear()
             else:
-                finished.append((name_of(part, self._parts), summary))
+                finished.append((name_of(part, self._parts), answer))
         return finished
 
     def _lost(self, part: int, why: str) -> None:
@@ -283,7 +217,7 @@ class Driver:
         self._reporter.event("shard", {"text": text, "name": name, **summary})
         self._reporter.event("note", {"text": text})
 
-    def _sum_up(self, jobs: int, keep: int, made: dict[str, dict[str, Any]], home: Home | None) -> int:
+    def _sum_up(self, jobs: int, made: dict[str, dict[str, Any]], home: Home | None) -> int:
         for error in self._problems:
             self._reporter.error(error)
         given_up = [n for n in range(1, self._parts + 1) if name_of(n, self._parts) not in made]
@@ -291,7 +225,8 @@ class Driver:
         done = sum(summary["done"] for summary in made.values())
         code = self._problems[0].exit_code if self._problems else SOME_JOBS_FAILED if given_up or failed else OK
         if home is not None:
-            return tell(home.finish(self._parts), home.out, self._reporter) or code
+            told = tell(home.finish(self._parts), home.out, self._reporter)
+            return code if self._problems else told or code
         text = f"{done} of {jobs} jobs are in {self._store.url}/shards"
         if given_up or failed:
             text += f"; {failed} failed, {len(given_up)} shards are missing; the same command goes on"

@@ -32,13 +32,16 @@ class Home:
         self._asked = asked
         self.folder.mkdir(parents=True, exist_ok=True)
         self.found = Merged()
-        self.merged: dict[str, str] = {}
+        self.merged: dict[str, dict[str, Any]] = {}
+        """Name -> how the shard had ended that was merged."""
         with contextlib.suppress(OSError, ValueError):
             self.merged = json.loads(self._merged_path.read_text())
 
-    def take(self, name: str, made: str) -> None:
-        """A shard's output into OUT, once."""
-        if self.merged.get(name) == made:
+    def take(self, name: str, summary: dict[str, Any]) -> None:
+        """A shard's output into OUT, once; again only where jobs had failed in it and it was made anew."""
+        before = self.merged.get(name)
+        # A station that was believed lost may finish after all: the shard is whole, whoever made it.
+        if before is not None and (not before["failed"] or before["made"] == summary["made"]):
             return
         with tempfile.TemporaryDirectory(dir=self.folder, prefix="shard-") as place:
             archive, folder = Path(place) / "shard.tar", Path(place) / "shard"
@@ -53,7 +56,7 @@ class Home:
             unpack(archive, folder)
             archive.unlink()
             self.found = merge(self.out, [folder], self._journal, self._asked, manifest=False)
-        self.merged[name] = made
+        self.merged[name] = {"made": summary["made"], "failed": summary["failed"]}
         write_whole(self._merged_path, json.dumps(self.merged).encode())
 
     def finish(self, parts: int) -> Merged:
@@ -92,7 +95,7 @@ def merge_store(out: Path, journal: Journal, store: Store) -> Merged:
     home = Home(out, journal, store, known["request"])
     home.sweep()
     for name, summary in sorted(made(store).items()):
-        home.take(name, summary["made"])
+        home.take(name, summary)
     found = home.finish(int(known["parts"]))
     if found.complete:
         shutil.rmtree(home.folder, ignore_errors=True)

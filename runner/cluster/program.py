@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from .. import interrupts
 from ..errors import server_error
 from ..reporter import Reporter
 
+REACH = 10.0
+"""Seconds until a machine that does not answer counts as none."""
 OBJECT_STORE = 80 << 20
 """Bytes: nothing but small messages travels through Ray; the pictures go through the store."""
 
@@ -60,6 +63,7 @@ def started(ray: Any, cluster: Cluster, reporter: Reporter) -> Iterator[None]:
             except ConnectionError:
                 ray.init(address="local", **here, **common)
         else:
+            _reach(cluster.address)
             ray.init(address=cluster.address, **common)
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         raise server_error(
@@ -77,3 +81,16 @@ def started(ray: Any, cluster: Cluster, reporter: Reporter) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Ray itself asks a machine that does not answer for minutes.
+
+    Raises:
+        OSError, ValueError: nobody listens there, or it is no address.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not (host and colon and port.isdecimal()):
+        raise ValueError(f"'{address}' is no HOST:PORT")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=REACH):
+        pass

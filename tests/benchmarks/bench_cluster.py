@@ -126,7 +126,7 @@ def through(folder: Path, store: Store, archives: list[tuple[Path, Path]], pairs
     home = Home(out, journal, store, {"pairs_a_job": 1})
     with measured(f"{kind}: fetch, unpack and merge", pairs):
         for part in range(1, SHARDS + 1):
-            home.take(name_of(part, SHARDS), "once")
+            home.take(name_of(part, SHARDS), {"made": "once", "failed": 0})
     with measured(f"{kind}: the manifest", pairs):
         found = home.finish(SHARDS)
     assert found.complete and found.pairs == pairs

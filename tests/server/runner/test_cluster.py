@@ -254,7 +254,10 @@ def test_a_worker_and_the_driver_are_killed_and_the_command_repeated(
     assert done.returncode == 0, done.stderr
     assert f"{jobs} pairs from {jobs} of {jobs} jobs" in done.stderr
     assert_same(out, plain(jobs))
-    assert not (out / ".cluster").exists(), "what only the cluster needed is gone"
+    assert not list(out.rglob("*.tar")), "the pictures lie there once"
+    again = cli(*command)
+    assert again.returncode == 0, again.stderr
+    assert "shard 0" not in again.stderr, "all is made"
 
 
 @pytest.mark.ray

@@ -37,9 +37,13 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 def slurm(environment: dict[str, str], **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", SLURM, "plan.yaml", "/runs/a"], env={**environment, **more}, capture_output=True, text=True, timeout=60,
+        ["bash", SLURM, "plan.yaml", "/runs/a"],
+        env={**environment, **more},
+        capture_output=True,
+        text=True,
+        timeout=60,
         check=False,
-    )  # fmt: skip
+    )
 
 
 def test_a_task_of_the_slurm_array_does_its_part(environment: dict[str, str], tmp_path: Path) -> None:
