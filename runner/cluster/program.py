@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from .. import interrupts
 from ..errors import server_error
 from ..reporter import Reporter
 
+LONGEST_FOLDER = 38
 REACH = 10.0
 """Seconds until a machine that does not answer counts as none."""
 OBJECT_STORE = 80 << 20
@@ -52,7 +54,7 @@ def started(ray: Any, cluster: Cluster, reporter: Reporter) -> Iterator[None]:
     wanted = cluster.stations or 0
     here = {
         "include_dashboard": False, "object_store_memory": OBJECT_STORE,
-        "num_cpus": max(wanted, os.cpu_count() or 1),
+        "num_cpus": max(wanted, os.cpu_count() or 1), **_short_folder(),
     }  # fmt: skip
     try:
         if cluster.address == "local":
@@ -81,6 +83,18 @@ def started(ray: Any, cluster: Cluster, reporter: Reporter) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _short_folder() -> dict[str, str]:
+    """Ray puts sockets below the temporary folder, and a socket's path may have 107 bytes: on machines with a long TMPDIR
+    (one for each batch job, say) it needs another place."""
+    usual = tempfile.gettempdir()
+    if len(os.fsencode(usual)) <= LONGEST_FOLDER:
+        return {}
+    for folder in ("/tmp", "/var/tmp", "/dev/shm"):
+        if os.access(folder, os.W_OK | os.X_OK):
+            return {"_temp_dir": f"{folder}/ray-{os.getuid()}"}
+    return {}
 
 
 def _reach(address: str) -> None:
