@@ -270,6 +270,11 @@ class Journal:
         order, values = in_plan_order(types)
         return (row[0] for row in self._do(f"SELECT record FROM job WHERE state=? {order}", DONE, *values))
 
+    def places(self, done: bool) -> Iterator[tuple[int, str]]:
+        """(number, type) of every job that is done, or of every other one."""
+        rows = self._do(f"SELECT number, type FROM job WHERE state{'=' if done else '!='}? ORDER BY number", DONE)
+        return ((row[0], row[1]) for row in rows)
+
     def number_of_states(self) -> dict[str, int]:
         return {row[0]: row[1] for row in self._do("SELECT state, COUNT(*) FROM job GROUP BY state")}
 

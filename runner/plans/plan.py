@@ -61,9 +61,7 @@ class Plan:
         if not self.methods:
             return self
         method = self.methods[number]
-        # What belongs to every job of the run is the same for all of them.
-        roles = replace(method.roles, keep=self.keep)
-        return Plan(method.graph, roles, self.jobs, method.settings, self.notes)
+        return Plan(method.graph, method.roles, self.jobs, method.settings, self.notes)
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def merge(
 
     Args:
         request: what the whole was asked for; by default what the first shard was.
-        manifest: write it anew; a caller that goes on merging does it once at the end (`write_manifest`).
+        manifest: write it anew, and count; a caller that goes on merging does it once at the end (`write_manifest`).
 
     Raises:
         RequestError: no shards of one plan, two of them hold one id or one number with different pictures, or a file is
@@ -129,7 +129,8 @@ def merge(
                 write_manifest(out, journal, shards[0].types)
         except OSError as error:
             raise StorageError(of_system(error).problems) from error
-        _count(journal, shards, found, keep)
+        if manifest:
+            _count(journal, shards, found, keep)
         return found
 
 
@@ -382,17 +383,34 @@ def _count(journal: Journal, shards: Sequence[Shard], found: Merged, keep: int) 
     parts = _parts(shards[0])
     given = {shard.part for shard in shards}
     done_before = {run.get("shard") for run in journal.requests()}
-    for number in range(1, parts + 1):
-        name = f"{number}/{parts}"
-        if name not in given and name not in done_before and parts > 1:
+    names = [f"{number}/{parts}" for number in range(1, parts + 1)]
+    for name in names if parts > 1 else []:
+        if name not in given and name not in done_before:
             found.absent.append(name)
-    for shard in shards:
-        types = shard.types
-        rows = shard.database.execute("SELECT id, number, type FROM job WHERE state!=?", (DONE,))
-        missing = sorted(
-            row["number"] // keep * max(1, len(types)) + (types.index(row["type"]) if row["type"] in types else 0)
-            for row in rows
-            if journal.state(row["id"]) != DONE
-        )
-        if missing:
-            found.missing[shard.part or str(shard.folder)] = missing
+    index = _Index(shards[0].types, keep)
+    total = shards[0].plan.get("jobs")
+    if isinstance(total, int):
+        # Also what a run that was killed at its very beginning has not even entered.
+        done = bytearray(total)
+        for number, type_ in journal.places(done=True):
+            if (at := index(number, type_)) < total:
+                done[at] = 1
+        missing = [at for at in range(total) if not done[at]]
+    else:
+        missing = sorted(index(number, type_) for number, type_ in journal.places(done=False))
+    for at in missing:
+        name = names[at % parts]
+        if name not in found.absent:
+            found.missing.setdefault(name, []).append(at)
+
+
+@dataclass(frozen=True)
+class _Index:
+    """The plan's index of a job, from its number and type."""
+
+    types: list[str]
+    keep: int
+
+    def __call__(self, number: int, type_: str) -> int:
+        place = self.types.index(type_) if type_ in self.types else 0
+        return number // self.keep * max(1, len(self.types)) + place

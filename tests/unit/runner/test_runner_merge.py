@@ -153,6 +153,27 @@ def test_what_is_missing_is_named_and_added_when_it_is_made(shard: Shard, said: 
     assert rows(out) == rows(whole)
 
 
+def test_what_is_still_missing_is_named_whatever_is_merged_last(shard: Shard, said: Said, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first, second = shard(1, 2, skip=(2,)), shard(2, 2)
+    assert merge_shards(out, [first], said) == 1
+    assert merge_shards(out, [second], said) == 1
+    assert said.lines[-1].startswith("9 pairs from 9 of 10 jobs")
+    assert any("1 jobs of part 1/2 are not done: 2" in line for line in said.lines)
+
+
+def test_a_shard_that_was_killed_before_its_first_job_counts_as_missing(
+    shard: Shard, said: Said, tmp_path: Path
+) -> None:
+    whole, empty = shard(1, 2), shard(2, 2)
+    journal = Journal(empty / JOURNAL)
+    with journal._lock:
+        journal._do("DELETE FROM job")
+    journal.close()
+    assert merge_shards(tmp_path / "out", [whole, empty], said) == 1
+    assert any("5 jobs of part 2/2 are not done: 1, 3, 5, 7, 9" in line for line in said.lines)
+
+
 def test_the_same_pictures_twice_are_taken_once_and_said(shard: Shard, said: Said, tmp_path: Path) -> None:
     one = shard(1, 2)
     again = shard(2, 2, name="again", skip=range(JOBS))
