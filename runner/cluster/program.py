@@ -86,8 +86,10 @@ def started(ray: Any, cluster: Cluster, reporter: Reporter) -> Iterator[None]:
 
 
 def _short_folder() -> dict[str, str]:
-    """Another place for Ray where TMPDIR is long (one for each batch job, say): it puts sockets there, and a socket's path
-    may have 107 bytes."""
+    """Another place for Ray where TMPDIR is long (one for each batch job, say).
+
+    It puts sockets there, and a socket's path may have 107 bytes.
+    """
     usual = tempfile.gettempdir()
     if len(os.fsencode(usual)) <= LONGEST_FOLDER:
         return {}
