@@ -78,12 +78,29 @@ def graph_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Real masks of --type that new ones are made like; by default up to 32, 0 draws the type.",
 )
 @click.option("--out", type=FOLDER, help="Output folder; the same command continues an interrupted run.")
+@click.option("--references", type=click.IntRange(1), metavar="N", help="Do every draw with each of N references.")
+@click.option("--seeds", type=click.IntRange(1), metavar="N", help="Do every draw with each of N seeds.")
 @click.option("--shard", metavar="i/N", help="Only the i-th of N parts of the jobs.")
+@click.option("--cluster", metavar="auto|local|ADDRESS", help="Shards on a Ray cluster, one server for each GPU.")
+@click.option("--store", metavar="ADDRESS", help="With --cluster: what machines share (a folder, s3://...).")
+@click.option("--shard-size", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Jobs of a shard.")
+@click.option("--stations", type=click.IntRange(1), help="With --cluster: servers; by default one for each GPU.")
+@click.option("--dry-run", "dry", is_flag=True, help="Say what would be done and what it would take; do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
 @click.option("--stall-seconds", type=click.FloatRange(0.1, 1e6), default=300.0, hidden=True)
 @graph_options
 def run(
-    plan: Path | None, as_json: bool, stall_seconds: float, set_: tuple[str, ...], type_: str | None, **options: Any
+    plan: Path | None,
+    as_json: bool,
+    stall_seconds: float,
+    set_: tuple[str, ...],
+    type_: str | None,
+    dry: bool,
+    cluster: str | None,
+    store: str | None,
+    shard_size: int,
+    stations: int | None,
+    **options: Any,
 ) -> int:
     """Run WORKFLOW over the good photos of a dataset.
 
@@ -98,6 +115,15 @@ def run(
         if plan is not None:
             request = with_plan_file(request, plan)
         # Late: a plan that is wrong is told before the second that this takes.
+        if dry:
+            from .commands.dry_run import dry_run
+
+            return dry_run(request, reporter)
+        if cluster is not None:
+            from .cluster.driver import run_on_cluster
+            from .cluster.program import Cluster
+
+            return run_on_cluster(request, Cluster(cluster, store, shard_size, stations), reporter)
         from .commands.run import run as run_request
         from .servers.worker import Timing
 
@@ -316,6 +342,21 @@ def benefit(type_: str | None, **options: Any) -> int:
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: measure(BenefitRequest(type=type_, **options), reporter))
+
+
+@cli.command()
+@click.argument("out", type=FOLDER)
+@click.argument("shards", type=FOLDER, nargs=-1, required=True, metavar="SHARD...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
+def merge(out: Path, shards: tuple[Path, ...], as_json: bool) -> int:
+    """Join the outputs of `run --shard 1/N` to `N/N`: files, journal and manifest as one run would have given them.
+
+    Names what is missing or double (exit code 1). The same command goes on after an interruption, and with more shards.
+    """
+    from .commands.merge_command import merge_shards
+
+    reporter = make_reporter(as_json)
+    return guarded(reporter, lambda: merge_shards(out, shards, reporter))
 
 
 @cli.command()

@@ -152,6 +152,6 @@ def run_one(request: CompareRequest, method: str, data: Path, ships: Fleet, repo
     workflow = load_workflow(asked)
     check_place(request.out / method, data)
     prepared = [
-        prepare(asked, workflow, site, lambda text: reporter.event("note", {"text": text})) for site in ships.sites
+        prepare(asked, [workflow], site, lambda text: reporter.event("note", {"text": text})) for site in ships.sites
     ]
     return drive(asked, prepared[0], ships, reporter, Timing())

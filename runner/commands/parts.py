@@ -6,6 +6,7 @@ Nothing is guessed: what the user set stays, and what the graph has no place for
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...nodes.datasets.names import nfc, safe_name, shown
@@ -14,7 +15,7 @@ from ..graphs.graph import Graph, by_title, title_of
 from ..graphs.overrides import Axis, Setting
 from ..graphs.parts import PRIOR, placers_without_prior, put_part_masks, put_real_masks
 from ..graphs.roles import find_roles
-from ..graphs.words import Names, hand_type, hand_words, lacking, saved_names
+from ..graphs.words import WORDS_NODE, Names, hand_type, hand_words, lacking, saved_names
 from ..plans.part_masks import PartMasks
 from ..plans.photos import Category
 from ..plans.plan import Input, Selection, check_chosen_type
@@ -42,7 +43,10 @@ def hand_over(
     Raises:
         RequestError: the dataset, the masks or the type are not there, or the graph has no place for what was asked.
     """
+    _check_one_type(graph, selection)
     roles = find_roles(graph, request.workflow or "")
+    if len(selection.types) == 1:
+        selection = replace(selection, type=selection.types[0])
     category = selection.open()
     check_chosen_type(category, selection)
     fixed = {(by_title(graph, setting.title), setting.input) for setting in sets}
@@ -57,6 +61,20 @@ def hand_over(
     for note in [*hand_words(graph, names, fixed), *lacking(graph, names, fixed)]:
         say(note)
     return shared
+
+
+def _check_one_type(graph: Graph, selection: Selection) -> None:
+    """A graph that speaks of a type, or draws one, is for one type; the pairs of another would be labelled wrongly."""
+    if len(selection.types) < 2:
+        return
+    told = [n for n in graph if graph[n]["class_type"] == WORDS_NODE] + placers_without_prior(graph)
+    if told:
+        raise request_error(
+            "plan.types",
+            f"{len(selection.types)} types, and '{title_of(graph, told[0])}' of the workflow can only be told one",
+            expected="one type a run for this workflow",
+            mend="run it once for each: --type NAME and an --out of its own",
+        )
 
 
 def _named(request: Request, category: Category) -> str | None:

@@ -41,6 +41,13 @@ class Collector:
     extra: dict[str, Any] = field(default_factory=dict)
     """extra_pnginfo: the window form travels along, so that a saved PNG opens in the window."""
 
+    methods: tuple[Collector, ...] = ()
+    """Where the plan has several workflows: one for each of them."""
+
+    def of(self, job: Job) -> Collector:
+        """The one that knows the workflow of a job."""
+        return self.methods[job.method] if self.methods else self
+
     def graph(self, job: Job, prompt_id: str) -> Graph:
         # Sharded, because the saver lists its folder for every picture; by attempt, because an attempt's files may
         # lie there already.

@@ -26,7 +26,7 @@ WRITERS = {
     "runner/outputs/export/anomalib.py",
     "runner/outputs/pairs.py",
     "runner/pages/reading.py",
-    "runner/plans/plan.py",
+    "runner/plans/job.py",
 }
 
 

@@ -29,7 +29,7 @@ class Job:
 
     def __init__(self, index: int, type_: str) -> None:
         self.id = hashlib.sha256(f"job {index}".encode()).hexdigest()
-        self.index, self.category, self.type = index, "hazelnut", type_
+        self.index, self.number, self.category, self.type = index, index, "hazelnut", type_
 
 
 def a_photo(number: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> NDArray[np.uint8]:
