@@ -18,6 +18,7 @@ from .algorithms.placement.prior import MaskPrior, fit_prior
 from .dataset_files import find_photo
 from .host import watched
 from .part_inputs import part_of
+from .schema import SHOWS
 
 #: What Mask Prior gives: a `MaskPrior`.
 PriorType = io.Custom("DEFECTFORGE_MASK_PRIOR")
@@ -35,6 +36,7 @@ class DefectForgePlaceDefectMask(io.ComfyNode):
             description="Draws plausible masks of a type of defect (hole, crack, scratch, chip and others) on any "
             "part, all of it on the part, in sizes and places of that type or of real masks. The same seed gives the "
             "same mask.",
+            **SHOWS,
             inputs=[
                 io.Image.Input("image", tooltip="The photo. Its lines set directions; unusual surface is avoided."),
                 io.Combo.Input(

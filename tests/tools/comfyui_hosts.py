@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,8 +155,18 @@ class ComfyUI:
 
 
 @contextlib.contextmanager
-def running(cell: Cell, base: Path, models: Path, *options: str, pack: Path = ROOT) -> Iterator[ComfyUI]:
-    """A server with own folders under `base` on a free port, stopped at the end; `pack` is linked into custom_nodes."""
+def running(
+    cell: Cell,
+    base: Path,
+    models: Path,
+    *options: str,
+    pack: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[ComfyUI]:
+    """A server with own folders under `base` on a free port, stopped at the end; `pack` is linked into custom_nodes.
+
+    `environment` is the server's alone: a proxy that is set here for both keeps the tests from their own server.
+    """
     for folder in ("input", "output", "temp", "user", "custom_nodes"):
         (base / folder).mkdir(parents=True, exist_ok=True)
     (base / "models").symlink_to(models)
@@ -167,16 +177,19 @@ def running(cell: Cell, base: Path, models: Path, *options: str, pack: Path = RO
         port = free.getsockname()[1]
     command = [str(cell.host.python), "main.py", "--cpu", "--disable-api-nodes", "--listen", "127.0.0.1"]
     command += ["--port", str(port), "--base-directory", str(base), *options]
+    # Its default is in the checkout whatever the base folder is, and only one server at a time may have it.
+    command += ["--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}"]
     window = cell.host.windows().get(cell.window)
     if window is not None:
         command += ["--front-end-root", str(window)]
     log = base / "log.txt"
-    environment = {
+    own = {
         **os.environ,
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(min(2, os.cpu_count() or 1)),
+        **(environment or {}),
     }
     with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=cell.host.path, stdout=out, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(command, cwd=cell.host.path, stdout=out, stderr=subprocess.STDOUT, env=own)
     server = ComfyUI(f"http://127.0.0.1:{port}", base, models, log, cell)
     try:
         _wait(server, process)
