@@ -98,7 +98,8 @@ BLUEPRINTS = [
                     "mode": "@mode",
                     "seed": "@seed",
                 },
-                {"mode": "latent noise", "control_after_generate": "fixed"},
+                # The mask is soft already; seed 1 as in the sampler, which takes the same.
+                {"mode": "latent noise", "seed": 1, "control_after_generate": "fixed", "mask_blur": 0.0},
             ),
             Node(
                 "KSampler",
