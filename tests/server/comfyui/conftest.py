@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from defectforge.runner.checkpoints import miniature
 from defectforge.runner.embedded import follows, launch
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -66,6 +68,16 @@ def checkpoints(request: pytest.FixtureRequest, write_captioner: Callable[[Path]
     if not (captioner / "config.json").is_file():
         write_captioner(captioner)
     return models
+
+
+@pytest.fixture(scope="session")
+def miniatures(checkpoints: Path) -> Path:
+    """The models folder, with the shipped miniatures rebuilt in it."""
+    for name, entry in miniature.table().items():
+        path = checkpoints / "checkpoints" / f"{name}.safetensors"
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+            miniature.write_checkpoint(name, path)
+    return checkpoints
 
 
 @pytest.fixture(scope="session")
@@ -193,6 +205,13 @@ class Window:
     def load(self, data: dict[str, Any]) -> None:
         """Open a saved workflow, as dropping its file on the canvas does."""
         self.page.evaluate("data => window.app.loadGraphData(data)", data)
+        self.page.wait_for_timeout(300)
+
+    def alone(self, node_type: str) -> None:
+        """An empty graph with one node of this type."""
+        self.load({"nodes": [], "links": [], "version": 0.4})
+        self.close_dialogs()
+        self.page.evaluate("type => window.app.graph.add(window.LiteGraph.createNode(type))", node_type)
         self.page.wait_for_timeout(300)
 
     def complaints(self) -> str:

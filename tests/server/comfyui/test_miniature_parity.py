@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from defectforge.runner.checkpoints import miniature
 from defectforge.runner.graphs.graph import shipped_workflows
 from skimage.io import imread
 from skimage.metrics import peak_signal_noise_ratio
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.usefixtures("miniatures")]
 
 #: Of 255: what the finished pictures may differ by after the workflow's own number of steps.
 AGREEMENT = 1
-
-
-@pytest.fixture(scope="module", autouse=True)
-def miniatures(checkpoints):
-    """The rebuilt files, in the models folder that both servers use."""
-    for name, entry in miniature.table().items():
-        path = checkpoints / "checkpoints" / f"{name}.safetensors"
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
-            miniature.write_checkpoint(name, path)
 
 
 def picture_of(out: Path) -> np.ndarray:
