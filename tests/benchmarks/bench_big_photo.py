@@ -100,7 +100,7 @@ def run(root: Path, photo: Path, holes: int) -> None:
     )
     cut = timed("crop", lambda: Crop.execute(image, denoise, NATIVE, "around the mask", 0.0, label).args)
     result = timed("stitch", lambda: Stitch.execute(cut[3], 1.0 - cut[0]).args[0])
-    Save.hidden = type("Hidden", (), {"prompt": None, "extra_pnginfo": None})
+    Save.hidden = type("Hidden", (), {"prompt": None, "extra_pnginfo": None, "unique_id": None})
     timed("save", lambda: Save.execute(result, label, "big", "part", "hole", relative))
     print(
         f"{image.shape[2]}x{image.shape[1]} px: {time.process_time() - start:.1f} s of processor, "

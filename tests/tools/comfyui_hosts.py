@@ -217,11 +217,14 @@ def _wait(server: ComfyUI, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError(f"ComfyUI did not start (exit code {process.poll()}):\n{tail}")
 
 
-def use_renderer(server: ComfyUI) -> None:
-    """Set the renderer of the windows that are opened next; no tour, and no list of model files left out on purpose."""
+def use_renderer(server: ComfyUI, *, missing_models: bool = False) -> None:
+    """Set the renderer of the windows that are opened next; no tour, and no list of model files left out on purpose.
+
+    `missing_models`: the list is what is tested.
+    """
     settings = {
         "Comfy.TutorialCompleted": True,
-        "Comfy.Workflow.ShowMissingModelsWarning": False,
+        "Comfy.Workflow.ShowMissingModelsWarning": missing_models,
         "Comfy.VueNodes.Enabled": server.cell.renderer == NODES2,
     }
     requests.post(server.url + "/settings", json=settings, timeout=60).raise_for_status()

@@ -306,9 +306,9 @@ class Window:
 
 
 @contextlib.contextmanager
-def opened(browser: Any, comfyui: ComfyUI) -> Iterator[Window]:
+def opened(browser: Any, comfyui: ComfyUI, **settings: Any) -> Iterator[Window]:
     """A fresh window on the running server."""
-    comfyui_hosts.use_renderer(comfyui)
+    comfyui_hosts.use_renderer(comfyui, **settings)
     context = browser.new_context(viewport={"width": 1600, "height": 1000})
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
@@ -317,9 +317,9 @@ def opened(browser: Any, comfyui: ComfyUI) -> Iterator[Window]:
 
 
 @pytest.fixture
-def new_window(browser: Any, comfyui: ComfyUI) -> Callable[[], contextlib.AbstractContextManager[Window]]:
-    """Opens a window when it is called, for a test that sets something up first."""
-    return lambda: opened(browser, comfyui)
+def new_window(browser: Any, comfyui: ComfyUI) -> Callable[..., contextlib.AbstractContextManager[Window]]:
+    """Opens a window when it is called, for a test that sets something up first: a server of its own, settings."""
+    return lambda server=comfyui, **settings: opened(browser, server, **settings)
 
 
 @pytest.fixture
@@ -352,6 +352,28 @@ def nuts_as_input(comfyui: ComfyUI, nuts: Path) -> Path:
     place = comfyui.base / "input" / "nuts"
     shutil.copytree(nuts, place, dirs_exist_ok=True)
     return place
+
+
+@pytest.fixture(scope="session")
+def as_told_by(comfyui: ComfyUI) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A node's entry of `/object_info` without what the core at hand cannot say of any node, being older."""
+    entries = comfyui.object_info()
+
+    def options(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for group in entry["input"].values():
+            yield from (given[1] for given in group.values() if len(given) > 1 and isinstance(given[1], dict))
+
+    known = {name for entry in entries.values() for name in entry}
+    folds = any("advanced" in given for entry in entries.values() for given in options(entry))
+
+    def told(entry: dict[str, Any]) -> dict[str, Any]:
+        kept = {name: value for name, value in json.loads(json.dumps(entry)).items() if name in known}
+        for given in options(kept):
+            if not folds:
+                given.pop("advanced", None)
+        return kept
+
+    return told
 
 
 Records = list[dict[str, Any]]

@@ -27,6 +27,7 @@ sys.argv = ["main.py", "--cpu"]
 import comfy.options
 comfy.options.enable_args_parsing()
 import asyncio, importlib.util, time
+import utils.install_util  # first, as in main.py: `nodes` puts another `utils` before it
 import nodes, server, comfy_api.latest, scipy.ndimage
 root = {root!r}
 start = time.process_time()

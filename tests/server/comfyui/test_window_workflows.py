@@ -31,12 +31,18 @@ def test_the_template_browser_lists_all_with_thumbnails(shared_window):
     assert [name for name, width in cards.items() if width == 0] == [], "no thumbnail was drawn for these"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_it_opens_without_missing_nodes_and_exports_the_committed_queue_form(shared_window, name):
-    shared_window.load(saved(name))
+@pytest.fixture(scope="module", params=NAMES)
+def opened(request: pytest.FixtureRequest, shared_window: Any) -> tuple[Any, str]:
+    """A window in which this workflow was opened without a complaint, and its name."""
+    shared_window.load(saved(request.param))
     assert shared_window.complaints() == ""
     shared_window.close_dialogs()
-    exported = shared_window.queue_form()
+    return shared_window, request.param
+
+
+def test_it_opens_without_missing_nodes_and_exports_the_committed_queue_form(opened):
+    window, name = opened
+    exported = window.queue_form()
     committed = saved(name, "api")
     assert without_titles(exported) == without_titles(committed)
     assert {id_: node["_meta"]["title"] for id_, node in exported.items()} == {
@@ -44,12 +50,10 @@ def test_it_opens_without_missing_nodes_and_exports_the_committed_queue_form(sha
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_nodes_are_large_enough_for_what_they_hold(shared_window, name):
+def test_nodes_are_large_enough_for_what_they_hold(opened):
     """A node that is too small grows when it is opened, and then lies on its neighbour."""
-    shared_window.load(saved(name))
-    shared_window.close_dialogs()
-    grown = shared_window.page.evaluate(
+    window, name = opened
+    grown = window.page.evaluate(
         """saved => window.app.graph._nodes.filter(n => {
             const least = n.computeSize(), was = saved.find(s => String(s.id) === String(n.id)).size
             return least[0] > was[0] + 1 || least[1] > was[1] + 1
