@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from by_location import ROOT, load
 
 IMAGES = ROOT / "docs" / "images"
-WIDTH, LIMIT = 1200, 250_000
+WIDTH, LIMIT = 1200, 330_000
 VIEW: Any = {"width": 1680, "height": 1120}
 NODE = "DefectForgePlaceHoleMask"
 CLASSIC, NODES2 = "classic", "nodes2"
@@ -71,6 +71,7 @@ def prepare(window: Any, name: str, root: str) -> None:
         ("Good photo", "root", root),
         ("Good photo", "index", 1),
         ("Reference defect", "root", root),
+        ("Denoise mask", "size", 128),
         ("Working crop", "size", 128),
         ("Reference crop", "size", 128),
     ):
@@ -113,8 +114,9 @@ def dialog(window: Any, root: str, name: str) -> None:
 def after_run(window: Any, name: str, root: str) -> Image.Image:
     prepare(window, name, root)
     window.run()
-    window.preview_sizes("Save pair")
     window.fit()
+    shows = ".defectforge-pairs canvas[data-view], .defectforge-pairs output:not(:empty)"
+    window.page.wait_for_selector(shows, timeout=600_000)
     window.page.wait_for_timeout(2_500)
     return shot(window.page)
 
@@ -130,21 +132,33 @@ PLACE = """title => {
 }"""
 
 
-def nodes(window: Any) -> list[Image.Image]:
-    """Each of the pack's nodes in the graph that is open, at 100 %."""
-    found = []
-    titles = window.page.evaluate(
-        "window.app.graph._nodes.filter(n => n.type.startsWith('DefectForge')).map(n => n.title)"
+def nodes(window: Any) -> dict[str, Image.Image]:
+    """{class: picture} of each of the pack's nodes in the graph that is open, at 100 %."""
+    found: dict[str, Image.Image] = {}
+    placed = window.page.evaluate(
+        "window.app.graph._nodes.filter(n => n.type.startsWith('DefectForge')).map(n => [n.type, n.title])"
     )
-    for title in titles:
+    for kind, title in placed:
         x, y, width, height = window.page.evaluate(PLACE, title)
         window.page.wait_for_timeout(900)
         corner = window.page.evaluate(
             "() => { const r = window.app.canvas.canvas.getBoundingClientRect(); return [r.x, r.y] }"
         )
         clip = {"x": corner[0] + x - 14, "y": corner[1] + y - 44, "width": width + 28, "height": min(height + 70, 900)}
-        found.append(shot(window.page, clip))
+        found.setdefault(kind, shot(window.page, clip))
     return found
+
+
+def every_node(window: Any) -> list[Image.Image]:
+    """Those of the graph that is open, as it ran; then all others, alone and new."""
+    found = nodes(window)
+    kinds = window.page.evaluate(
+        "Object.keys(window.LiteGraph.registered_node_types).filter(name => name.startsWith('DefectForge'))"
+    )
+    for kind in sorted(set(kinds) - set(found)):
+        window.alone(kind)
+        found |= nodes(window)
+    return list(found.values())
 
 
 def sheet(pictures: list[Image.Image], columns: int, width: int) -> Image.Image:
@@ -204,7 +218,7 @@ def main() -> None:
                     if name == "inpaint_latent_noise" and renderer == NODES2:
                         keep(runs[name][-1], "window_run.jpg")
                     if name == "reference_local" and "nodes" in given.only:
-                        keep(sheet(nodes(window), 4, 300), f"window_nodes_{renderer}.jpg")
+                        keep(sheet(every_node(window), 5, 320), f"window_nodes_{renderer}.jpg", 1600)
             if renderer == NODES2 and "help" in given.only:
                 help_panel(window, given.root)
             window.page.close()
