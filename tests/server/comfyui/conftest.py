@@ -211,7 +211,7 @@ class Window:
         """An empty graph with one node of this type."""
         self.load({"nodes": [], "links": [], "version": 0.4})
         self.close_dialogs()
-        self.page.evaluate("type => window.app.graph.add(window.LiteGraph.createNode(type))", node_type)
+        self.page.evaluate("type => { window.app.graph.add(window.LiteGraph.createNode(type)) }", node_type)
         self.page.wait_for_timeout(300)
 
     def complaints(self) -> str:
