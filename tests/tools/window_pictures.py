@@ -24,7 +24,7 @@ from by_location import ROOT, load
 
 IMAGES = ROOT / "docs" / "images"
 WIDTH, LIMIT = 1200, 330_000
-VIEW: Any = {"width": 1680, "height": 1120}
+VIEW: Any = {"width": 1680, "height": 1240}
 NODE = "DefectForgePlaceHoleMask"
 CLASSIC, NODES2 = "classic", "nodes2"
 #: Workflow and the miniature that it runs with.
@@ -121,14 +121,22 @@ def after_run(window: Any, name: str, root: str) -> Image.Image:
     return shot(window.page)
 
 
-#: The place of a node in the page, with its title.
-PLACE = """title => {
+#: Bring a node into view, at 100 %.
+BRING = """title => {
     const { canvas, graph } = window.app
     canvas.ds.scale = 1
     const node = graph._nodes.find(n => n.title === title)
     canvas.ds.offset = [420 - node.pos[0], 160 - node.pos[1]]
     canvas.setDirty(true, true)
-    return [420, 160, ...node.size]
+}"""
+#: The place of the same node in the page, with its title bar: as Vue draws it, else as the canvas does.
+PLACE = """title => {
+    const { canvas, graph } = window.app
+    const node = graph._nodes.find(n => n.title === title)
+    const drawn = document.querySelector(`[data-node-id="${node.id}"]`)?.getBoundingClientRect()
+    const corner = canvas.canvas.getBoundingClientRect()
+    if (drawn?.height) return [drawn.x, drawn.y, drawn.width, drawn.height]
+    return [corner.x + 420, corner.y + 130, node.size[0], node.size[1] + 30]
 }"""
 
 
@@ -139,12 +147,10 @@ def nodes(window: Any) -> dict[str, Image.Image]:
         "window.app.graph._nodes.filter(n => n.type.startsWith('DefectForge')).map(n => [n.type, n.title])"
     )
     for kind, title in placed:
-        x, y, width, height = window.page.evaluate(PLACE, title)
+        window.page.evaluate(BRING, title)
         window.page.wait_for_timeout(900)
-        corner = window.page.evaluate(
-            "() => { const r = window.app.canvas.canvas.getBoundingClientRect(); return [r.x, r.y] }"
-        )
-        clip = {"x": corner[0] + x - 14, "y": corner[1] + y - 44, "width": width + 28, "height": min(height + 70, 900)}
+        x, y, width, height = window.page.evaluate(PLACE, title)
+        clip = {"x": x - 10, "y": y - 26, "width": width + 20, "height": min(height + 36, VIEW["height"] - y)}
         found.setdefault(kind, shot(window.page, clip))
     return found
 
@@ -162,11 +168,12 @@ def every_node(window: Any) -> list[Image.Image]:
 
 
 def sheet(pictures: list[Image.Image], columns: int, width: int) -> Image.Image:
-    """Pictures in columns of equal width, each put where there is most room."""
+    """Pictures in columns of equal width, all drawn at one scale, each put where there is most room."""
+    scale = width / max(picture.width for picture in pictures)
     heights = [0] * columns
     placed = []
     for picture in pictures:
-        small = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+        small = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
         column = heights.index(min(heights))
         placed.append((small, column, heights[column]))
         heights[column] += small.height + 6

@@ -184,11 +184,13 @@ export class PairView {
         this.scores.replaceChildren()
         if (!pair) return
         const scores = Object.entries(pair.record.scores ?? {})
-        for (const [name, value] of scores) {
-            const said = value === null ? text("notMeasured") : String(Number(value.toFixed(DIGITS)))
-            this.scores.append(make("div", {}, make("dt", {}, name), make("dd", {}, said)))
+        const row = (...parts) => this.scores.append(make("div", {}, ...parts))
+        for (const [name, value] of scores.filter(([, value]) => value !== null)) {
+            row(make("dt", {}, name), make("dd", {}, String(Number(value.toFixed(DIGITS)))))
         }
-        if (!scores.length) this.scores.append(make("div", {}, make("dt", {}, text("noScores"))))
+        const names = scores.filter(([, value]) => value === null).map(([name]) => name).join(", ")
+        if (names) row(make("dt", {}, text("notMeasured", { names })))
+        if (!scores.length) row(make("dt", {}, text("noScores")))
         this.count.textContent = text("pairNumber", { number: this.pair + 1, count: this.pairs.length })
         this.before.disabled = this.after.disabled = this.pairs.length < 2
         const file_ = this.view === "label" ? pair.mask : pair.image
