@@ -49,7 +49,7 @@ def ours(data: dict[str, Any]) -> dict[str, list[Any]]:
     }
 
 
-@pytest.mark.skipif(not os.environ.get("DEFECTFORGE_SAVE_GRAPHS"), reason="DEFECTFORGE_SAVE_GRAPHS is not set: it writes saved_by/ anew")
+@pytest.mark.skipif(not os.environ.get("DEFECTFORGE_SAVE_GRAPHS"), reason="not asked for: no DEFECTFORGE_SAVE_GRAPHS")
 def test_this_window_saves_its_graph(shared_window, comfyui):
     shared_window.load(json.loads((SHIPPED / f"{NAME}.json").read_text(encoding="utf-8")))
     shared_window.close_dialogs()
