@@ -69,6 +69,7 @@ class Piece:
             return False
         paths = [*CODE, *SETUP, HOSTS, str(self.tests.relative_to(ROOT))]
         paths += ["tests/server/comfyui/saved_by"] if self.cell.window else [WINDOW_ONLY]
+        paths += ["tests/tools/small_runs.py"] if "workflow" in self.tests.stem and not self.cell.window else []
         paths += ["tests/tools/reference_*.py"] if "reference" in self.tests.stem else []
         return git("diff", "--quiet", found["commit"], "--", *paths).returncode == 0
 

@@ -72,7 +72,7 @@ def _decibels(value: float | None) -> str:
 
 def parity(cell: Cell, results: Results) -> list[str]:
     """Shipped workflows beside the embedded server, and the least of the single samplers, schedules and nodes."""
-    random, small = ((results.get(name) or {}) for name in ("test_comfyui_workflows", "test_miniature_parity"))
+    random, small = ((results.get(name) or {}) for name in ("test_workflow_parity", "test_miniature_parity"))
     rows: dict[str, list[str]] = {}
     for column, found in enumerate((random, small)):
         for test, values in found.get("properties", {}).items():

@@ -54,7 +54,7 @@ def test_agreement_with_the_embedded_server_stands_in_a_table(cell, found):
     other = {"properties": {"test_m::test[0.28.1-img2img]": {"psnr": 92.04, "largest": 1.0}}}
     core = Cell(cell.host)
     ran = {"passed": 1, "failed": [], "skipped": {}, "when": "2026-11-27 16:00", "commit": "abc1234"}
-    page = comfyui_page.page({core: {"test_comfyui_workflows": found, "test_miniature_parity": ran | other}})
+    page = comfyui_page.page({core: {"test_workflow_parity": found, "test_miniature_parity": ran | other}})
     assert "| img2img | equal | 92.0 dB | 1 |" in page
 
 
