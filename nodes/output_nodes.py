@@ -15,6 +15,7 @@ from .algorithms.overlay import shown as shown_on
 from .algorithms.pixels import to_pil, to_u8
 from .algorithms.records import pair_record
 from .algorithms.scores.sheet import ScoreSheet
+from .dataset_files import PHOTO
 from .datasets.names import check_output_name
 from .pairs.files import PairPaths, safe_prefix, save_pair
 from .pairs.large_png import LargePicture
@@ -75,7 +76,7 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
                 ScoresType.Input("scores", optional=True, tooltip="From Score Defect or Keep Best, for the record."),
             ],
             outputs=[],
-            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -153,6 +154,8 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
             pairs.append(_announcement(paths, record))
         references = [pair[role] for pair in pairs for role in ("image", "mask") if role in pair]
         shown: dict[str, Any] = {"images": references, "defectforge_pairs": pairs, "defectforge_refused": refused}
+        if photo := _photo_of(cls.hidden.prompt, cls.hidden.unique_id):
+            shown["defectforge_source"] = [photo]
         if len(image):
             shown["images"] = [*references, *_preview(cls, image[..., :3].cpu(), areas)]
         if refused:
@@ -168,6 +171,19 @@ def _picture(image: Tensor) -> Image.Image | LargePicture:
     return LargePicture(
         width, height, image.shape[2] if image.ndim == 3 else 1, lambda start, end: to_u8(image[start:end])
     )
+
+
+def _photo_of(prompt: dict[str, Any] | None, node_id: str | None) -> dict[str, Any] | None:
+    """The values of the Load MVTec Photo that gives `source_path`, for whoever wants to see it beside the result.
+
+    None where something else gives it, or where the photo is named by what other nodes compute.
+    """
+    own = (prompt or {}).get(str(node_id), {}).get("inputs", {}).get("source_path")
+    source = (prompt or {}).get(str(own[0]), {}) if isinstance(own, list) else {}
+    inputs = source.get("inputs", {})
+    if source.get("class_type") != "DefectForgeLoadMVTec" or any(isinstance(inputs.get(n), list) for n in PHOTO):
+        return None
+    return {name: inputs.get(name) for name in PHOTO}
 
 
 def _preview(cls: type[io.ComfyNode], image: Tensor, areas: Tensor) -> list[Any]:

@@ -20,6 +20,7 @@ from .datasets.names import PART, stem_of
 from .datasets.reader import Photo
 from .host import watched
 from .part_inputs import part_of
+from .schema import SHOWS, newer
 
 #: What Mask Prior gives: a `MaskPrior`.
 PriorType = io.Custom("DEFECTFORGE_MASK_PRIOR")
@@ -37,6 +38,8 @@ class DefectForgePlaceDefectMask(io.ComfyNode):
             description="Draws plausible masks of a type of defect (hole, crack, scratch, chip and others) on any "
             "part, all of it on the part, in sizes and places of that type or of real masks. The same seed gives the "
             "same mask.",
+            **newer(search_aliases=["scratch", "stain", "crack", "random mask", "anomaly mask"]),
+            **SHOWS,
             inputs=[
                 io.Image.Input("image", tooltip="The photo. Its lines set directions; unusual surface is avoided."),
                 io.Combo.Input(
@@ -185,6 +188,7 @@ class DefectForgeMaskPrior(io.ComfyNode):
             category="DefectForge/mask",
             description="Learns from the ground truth of one or more real defects how large new ones should be, how "
             "many, where on the part, how they lie and what shapes they have. For Place Defect Mask.",
+            **newer(search_aliases=["mask statistics", "learn masks", "size distribution"]),
             inputs=[
                 io.String.Input(
                     "root",

@@ -110,7 +110,7 @@ def run(root: Path, photo: Path, holes: int) -> None:
     cut = timed("crop", lambda: Crop.execute(image, denoise, NATIVE, "around the mask", 0.0, drawable).args)
     dark = cut[0] * (1.0 - 0.9 * cut[1][..., None])  # what a sampler could have painted
     result, label = timed("blend", lambda: Blend.execute(cut[3], dark, 1, 8.0, 2.0, 1.0, 1.0, True, fine).args)
-    Save.hidden = type("Hidden", (), {"prompt": None, "extra_pnginfo": None})
+    Save.hidden = type("Hidden", (), {"prompt": None, "extra_pnginfo": None, "unique_id": None})
     timed("save", lambda: Save.execute(result, label, "big", "part", "hole", relative))
     print(
         f"{image.shape[2]}x{image.shape[1]} px: {time.process_time() - start:.1f} s of processor, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import inspect
 import re
 from pathlib import Path
 
@@ -210,3 +211,11 @@ def test_requirements_for_the_manager_equal_the_package_s(pyproject):
         if line.strip() and not line.startswith("#")
     ]
     assert listed == declared
+
+
+@every_node
+def test_a_node_that_shows_its_result_shows_it_again_to_a_window_that_was_opened_anew(node):
+    """A server gives what output nodes show again by itself; Load MVTec Photo shows its photo without a run."""
+    shows = "ui=" in inspect.getsource(node.execute)
+    expected = shows and not node.GET_SCHEMA().is_output_node and node.__name__ != "DefectForgeLoadMVTec"
+    assert node.GET_NODE_INFO_V1()["has_intermediate_output"] == expected

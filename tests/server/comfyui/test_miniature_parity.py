@@ -1,50 +1,45 @@
-"""The shipped miniature: ComfyUI loads it unchanged and draws what the embedded server draws."""
+"""The shipped miniature: ComfyUI loads it unchanged and draws what the embedded server draws, in every workflow."""
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
-from defectforge.runner.checkpoints import miniature
 from defectforge.runner.nuts import write_dataset
 from skimage.io import imread
 from skimage.metrics import peak_signal_noise_ratio
+from small_runs import in_both
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
+pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.usefixtures("miniatures")]
 
-#: Twenty steps of a trained network, in decibels over the whole photo.
-AGREEMENT = 40.0
-#: What is promised of a LoRA.
+#: Of 255: what the finished pictures may differ by after the workflow's own number of steps.
+AGREEMENT = 1
+#: What is promised of a LoRA, in decibels over the whole photo.
 PROMISED = 45.0
 
-WORKFLOWS = ["inpaint_latent_noise", "img2img", "reference_only", "instruct_pix2pix"]
+
+def picture_of(out: Path) -> np.ndarray:
+    (path,) = [*(out / "hazelnut" / "test").rglob("*.png"), *(out / "hazelnut" / "unlabelled").rglob("*.png")]
+    return imread(path).astype(int)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def miniatures(checkpoints):
-    """The rebuilt files, in the models folder that both servers use."""
-    for name, entry in miniature.table().items():
-        path = checkpoints / "checkpoints" / f"{name}.safetensors"
-        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
-            miniature.write_checkpoint(name, path)
-
-
-@pytest.mark.parametrize("name", WORKFLOWS)
+@pytest.mark.parametrize("name", in_both())
 def test_the_miniature_gives_the_same_picture_in_comfyui(run_headless, tmp_path, record_property, name):
-    results = {}
+    found = {}
     for where in ("comfyui", "embedded"):
         out = tmp_path / where
         (line,) = run_headless(name, out, "--model", "miniature", "--type", "hole", embedded=where == "embedded")
         assert line["server"]["kind"] == where
-        (picture,) = (out / "hazelnut" / "test").rglob("*.png")
-        results[where] = imread(picture)
-    theirs, ours = results["comfyui"], results["embedded"]
-    psnr = float("inf") if (theirs == ours).all() else peak_signal_noise_ratio(theirs, ours)
-    record_property("psnr", psnr)
-    assert psnr >= AGREEMENT
+        found[where] = picture_of(out)
+    theirs, ours = found["comfyui"], found["embedded"]
+    largest = int(abs(theirs - ours).max())
+    record_property("psnr", float("inf") if largest == 0 else peak_signal_noise_ratio(theirs, ours, data_range=255))
+    record_property("largest", largest)
+    assert largest <= AGREEMENT
 
 
 @pytest.fixture(scope="module")
