@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from .crops import Window
 from .etch import etched, joined
+from .fields import membrane
 from .grain import sharpened, with_grain
 from .visible import VisibleRule, colour_distance, noise_floor, visible_change
 
@@ -47,6 +48,7 @@ class BlendSettings:
         grain: 1 gives the defect the grain of its surroundings, 0 none.
         etch: strength of fine lines, 0 to 1.
         match_colour: take the autoencoder's shift of colour, as seen around the mask, out of the crop.
+        poisson: as a membrane that follows the shift all around the mask, instead of its median.
         rule: what counts as visible.
     """
 
@@ -55,6 +57,7 @@ class BlendSettings:
     etch: float = 1.0
     match_colour: bool = True
     rule: VisibleRule = field(default_factory=VisibleRule)
+    poisson: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,9 @@ def _in_region(
     if settings.match_colour:
         near = quiet & (ndimage.distance_transform_edt(~area) <= reach)
         if near.any():
-            after[inside] = np.clip(painted + np.median((before - after)[near], axis=0), 0.0, 1.0)
+            shift = before - after
+            field = membrane(shift, near, area)[inside] if settings.poisson else np.median(shift[near], axis=0)
+            after[inside] = np.clip(painted + field, 0.0, 1.0)
     distance = colour_distance(before, after, max(settings.rule.smooth, 0.5 * enlarged))
     floor = noise_floor(distance, quiet)
     place = visible_change(distance, area, settings.rule, floor, max(2.0, enlarged))
