@@ -302,7 +302,7 @@ def model_records(plan: Plan, site: Site) -> list[dict[str, Any]]:
         path = local_path(folder, file, site.models) if site.is_embedded else None
         sha256 = remembered_sha256(path) if path is not None else model.sha256 if model else None
         origin = None if sha256 is None else "file" if path is not None else "table"
-        record = {"file": file, "folder": folder, "sha256": sha256, "sha256_from": origin}
+        record: dict[str, Any] = {"file": file, "folder": folder, "sha256": sha256, "sha256_from": origin}
         if folder == "loras" and (trained := trained_on(file, site.models, site.client.file_metadata)):
             # In the line itself: whoever tests a detector need not have the file to see what it has seen.
             record["trained_on"] = trained
