@@ -326,8 +326,8 @@ def _stain(
     outline = _Outline(rng, rng.uniform(0.08, 0.16), rng.uniform(0.95, 1.15), 7)
     powder = shell.volume.at(surface.points, 30.0, 2, surface.pixel)
     outside = outline.excess(u, v, 0.92 * radius) + 0.04 * radius * powder
-    ring = np.exp(-((outside / (0.12 * radius + 0.4 * surface.pixel)) ** 2)).astype(np.float32)
-    colour = colour * (1.0 - 0.55 * ring[:, None])
+    ring = np.exp(-((outside / (0.12 * radius + 0.4 * surface.pixel)) ** 2))
+    colour = (colour * (1.0 - 0.55 * ring[:, None])).astype(np.float32)
     soft = 0.07 * radius + 0.9 * surface.pixel
     cover = smoothstep(-outside, -0.2 * soft, 1.8 * soft)
     pale = np.array([206, 212, 190], np.float32) * (1.0 + 0.07 * powder)[:, None] * (0.45 + 0.55 * light)[:, None]

@@ -94,7 +94,7 @@ def main() -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     more = [part for url in arguments.server for part in ("--server", url)]
-    judge = trained(kind=KIND, others=tuple(KINDS))
+    judge = trained(nuts=100, steps=300, kind=KIND, others=tuple(KINDS))
     found = {
         strength: places(
             work, painted(work, lora, arguments.pairs, strength, arguments.model, more), strength, arguments.model
