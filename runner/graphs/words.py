@@ -55,9 +55,11 @@ def hand_words(graph: Graph, names: Names, fixed: Fixed) -> list[str]:
             value = node["inputs"].get(name)
             if wanted is None or not isinstance(value, str) or (node_id, name) in fixed:
                 continue
-            if plain_name(value, known) == plain_name(saved, known):
+            value_, saved_, wanted_ = (plain_name(text, known) for text in (value, saved, wanted))
+            if value_ == saved_:
                 node["inputs"][name] = wanted
-            elif plain_name(value, known) != plain_name(wanted, known):
+            elif wanted_ not in (saved_, value_):
+                # The run is about something else than the graph was; words for the same thing need no remark.
                 notes.append(
                     f"'{title_of(graph, node_id)}.{name}' stays '{value}', as the workflow has it; "
                     f"--set '{title_of(graph, node_id)}.{name}={wanted}' changes it"

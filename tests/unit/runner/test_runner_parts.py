@@ -131,6 +131,15 @@ def test_words_of_a_persons_own_stay_and_are_said(
     assert any("'Words.part' stays 'green flask'" in text and "--set 'Words.part=bottle'" in text for text in said)
 
 
+def test_own_words_for_what_the_graph_was_saved_for_need_no_remark(
+    planned: Callable[..., Handed], mvtec: Path, any_defect: dict[str, Any]
+) -> None:
+    any_defect["5"]["inputs"]["part"] = "dry nut"
+    made, said = planned(Request(workflow="any", data=mvtec, category="hazelnut"))
+    assert made.graph["5"]["inputs"]["part"] == "dry nut"
+    assert said == []
+
+
 def test_a_set_or_varied_word_is_not_touched(planned: Callable[..., Handed], request_: Request) -> None:
     made, _ = planned(request_, Setting("Words", "part", "hazelnut"), axes=(Axis("Words", "type", ("a", "b")),))
     assert made.graph["5"]["inputs"]["part"] == "hazelnut"
