@@ -131,7 +131,8 @@ class Station:
         request = replace(self._request(), out=place, shard=f"{part}/{parts}")
         ships = self._ships()
         prepared = time.perf_counter()
-        called = str(self._task.request.data)
+        data = self._task.request.data
+        called = as_url(data or "") or str(data)
         code = run_on(request, self._task.workflows, ships, reporter, data_as=called, agreed=agreed)
         ran = time.perf_counter()
         if code not in (OK, SOME_JOBS_FAILED) or reporter.errors:
