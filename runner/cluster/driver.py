@@ -105,6 +105,7 @@ class Driver:
         self._losses: dict[int, int] = {}
         self._problems: list[DefectForgeError] = []
         self._parts = 0
+        self._agreed: dict[str, Any] = {}
 
     def run(self, home: Home | None) -> int:
         if home is not None:
@@ -164,7 +165,7 @@ class Driver:
                 expected="the same command, or a new --store and --out",
                 mend="choose another --store (and --out)",
             )
-        self._parts = int(known["parts"])
+        self._parts, self._agreed = int(known["parts"]), answer["plan"]
         return jobs
 
     # ---- shards
@@ -176,7 +177,7 @@ class Driver:
                 if not self._waiting:
                     self._stations.back(station)
                     return
-                self._stations.make(station, self._waiting.popleft(), self._parts)
+                self._stations.make(station, self._waiting.popleft(), self._parts, self._agreed)
             timeout = 0.0
 
     def _finished(self) -> list[tuple[str, dict[str, Any]]]:

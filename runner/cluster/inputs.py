@@ -26,12 +26,23 @@ def bring_in(store: Store, category: Category) -> int:
     """Put what the store does not have yet of a category; returns how many files it has then.
 
     Raises:
+        RequestError: a file lies elsewhere.
         StorageError.
     """
-    root = category.root.resolve()
-    files = dict.fromkeys(path for path in sorted(category.path.resolve().rglob("*")) if path.is_file())
+    root = category.root
+    files = dict.fromkeys(path for path in sorted(category.path.rglob("*")) if path.is_file())
     files |= dict.fromkeys(_small_files(root))
-    files |= dict.fromkeys(path.resolve() for path in _photos(category))
+    files |= dict.fromkeys(_photos(category))
+    outside = next((path for path in files if root not in path.parents), None)
+    if outside is not None:
+        # Left away, the other machines would number the photos otherwise.
+        raise request_error(
+            "cluster.data_outside",
+            "a file of the dataset does not lie below --data",
+            where=str(outside),
+            expected=f"everything below {root}",
+            mend="name the folder that holds all of it, or a --store that is a folder which all machines see",
+        )
     there = store.names("inputs")
     index: dict[str, str] = {}
 
@@ -42,7 +53,7 @@ def bring_in(store: Store, category: Category) -> int:
             store.put(path, f"inputs/{digest}")
 
     with ThreadPoolExecutor(TOGETHER) as pool:
-        list(pool.map(one, (path for path in files if root in path.parents)))
+        list(pool.map(one, files))
     store.write_json(INDEX, index)
     return len(index)
 

@@ -107,16 +107,19 @@ class Station:
 
         return told(work)
 
-    def make(self, part: int, parts: int) -> dict[str, Any]:
-        """Part 1..parts of the plan, from its first job to its object in the store."""
+    def make(self, part: int, parts: int, agreed: dict[str, Any]) -> dict[str, Any]:
+        """Part 1..parts of the plan that was agreed on, from its first job to its object in the store."""
 
         def work() -> dict[str, Any]:
             with alone(self._place(part, parts).with_suffix(".alone")):
-                return self._make(part, parts)
+                return self._make(part, parts, agreed)
 
-        return told(work)
+        answer = told(work)
+        if answer.get("problems"):
+            self._forget_server()
+        return answer
 
-    def _make(self, part: int, parts: int) -> dict[str, Any]:
+    def _make(self, part: int, parts: int, agreed: dict[str, Any]) -> dict[str, Any]:
         began = time.perf_counter()
         name, place = name_of(part, parts), self._place(part, parts)
         # A process that was killed on this machine has left its journal: its jobs are not made again. A shard with
@@ -128,11 +131,12 @@ class Station:
         request = replace(self._request(), out=place, shard=f"{part}/{parts}")
         ships = self._ships()
         prepared = time.perf_counter()
-        code = run_on(request, self._task.workflows, ships, reporter, data_as=str(self._task.request.data))
+        data = self._task.request.data
+        called = as_url(data or "") or str(data)
+        code = run_on(request, self._task.workflows, ships, reporter, data_as=called, agreed=agreed)
         ran = time.perf_counter()
         if code not in (OK, SOME_JOBS_FAILED) or reporter.errors:
             # The server is lost, or the disk is full: the next try goes on with the journal that lies here.
-            self._forget_server()
             return {"exit_code": code, "problems": [p.as_dict() for e in reporter.errors for p in e.problems]}
         pack(place, archive)
         self._store.put(archive, f"shards/{name}.tar")

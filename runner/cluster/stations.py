@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ..errors import server_error
+from ..errors import NO_SERVER, server_error
 from ..reporter import Reporter
 from ..version import version
 from .station import Station, Task
@@ -14,6 +14,8 @@ from .station import Station, Task
 LOOK = 30.0
 #: Seconds until a station that is being started anew is asked again.
 PAUSE = 1.0
+#: Seconds that a station whose server failed gets nothing, times its failures; after so many it is given up.
+REST, MOST_FAILURES = 30.0, 3
 
 
 class Stations:
@@ -32,6 +34,8 @@ class Stations:
         """Station that Ray starts anew -> when to ask again."""
         self._working: dict[Any, tuple[Any, int]] = {}
         """Answer to come -> station, and the part of the plan that it makes."""
+        self._failures: dict[Any, int] = {}
+        """Station -> how often its server failed, one time after the other."""
         self._known: set[tuple[str, int]] = set()
         self._started = 0
         self._looked = 0.0
@@ -74,8 +78,8 @@ class Stations:
         ready, _ = self._ray.wait(list(self._greeted), num_returns=1, timeout=timeout)
         return [station for answer in ready if (station := self._welcome(answer)) is not None]
 
-    def make(self, station: Any, part: int, parts: int) -> None:
-        self._working[station.make.remote(part, parts)] = (station, part)
+    def make(self, station: Any, part: int, parts: int, agreed: dict[str, Any]) -> None:
+        self._working[station.make.remote(part, parts, agreed)] = (station, part)
 
     def ended(self, wake_for_free: bool) -> list[tuple[int, dict[str, Any] | Exception]]:
         """(part, how it ended) of what was made or lost; waits a little for it.
@@ -91,12 +95,27 @@ class Stations:
         ended: list[tuple[int, dict[str, Any] | Exception]] = []
         for answer in ready:
             station, part = self._working.pop(answer)
-            self.back(station)
             try:
-                ended.append((part, self._ray.get(answer)))
+                said = self._ray.get(answer)
             except self._ray.exceptions.RayError as error:
+                self.back(station)
                 ended.append((part, error))
+                continue
+            self._rest_or_back(station, said)
+            ended.append((part, said))
         return ended
+
+    def _rest_or_back(self, station: Any, said: dict[str, Any]) -> None:
+        """A station whose server fails gets nothing for a while: it would take shard after shard, and spoil them."""
+        if said["exit_code"] != NO_SERVER:
+            self._failures.pop(station, None)
+            self.back(station)
+            return
+        failures = self._failures[station] = self._failures.get(station, 0) + 1
+        if failures < MOST_FAILURES:
+            self._restarting[station] = time.monotonic() + REST * failures
+        else:
+            self._never_up(Exception(said["problems"][0]["what"] if said.get("problems") else "its server fails"))
 
     def _welcome(self, answer: Any) -> Any:
         station = self._greeted.pop(answer)

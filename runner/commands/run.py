@@ -116,15 +116,25 @@ def run_on(
     reporter: Reporter,
     timing: Timing | None = None,
     data_as: str | None = None,
+    agreed: dict[str, Any] | None = None,
 ) -> int:
     """The same on servers that are there already.
 
     Args:
         data_as: what records call the dataset, where `request.data` is but a copy of it.
+        agreed: the plan that this one has to be a part of, as `Plan.described` says it.
     """
     assert request.out is not None
     say = lambda text: reporter.event("note", {"text": text})  # noqa: E731
     prepared = [replace(prepare(request, workflows, site, say), data_as=data_as) for site in ships.sites]
+    if agreed is not None and prepared[0].plan.described() != agreed:
+        raise request_error(
+            "cluster.other_plan",
+            "this machine would make another plan than the one that was agreed on",
+            where=str(request.data),
+            expected="the same photos, workflows and values on every machine",
+            mend="see that every machine reads the same dataset",
+        )
     for note in prepared[0].plan.notes:
         say(note)
     check_space(request.out, prepared[0].plan)
