@@ -93,6 +93,7 @@ def prepare(window: Any, nuts: Path, name: str = "inpaint_latent_noise") -> None
 
 def test_run_gives_previews_on_the_canvas(miniatures, window, nuts_as_input):
     prepare(window, nuts_as_input)
+    window.set_widget("Sampler", "steps", 4)
     window.run()
     sizes = window.preview_sizes("Object mask", "Hole mask", "Working crop", "Masked content", "Blend defect")
     assert sizes["Object mask"] == sizes["Hole mask"] == sizes["Blend defect"] == [256, 256]
