@@ -19,6 +19,7 @@ SMALL = {
     "DefectForgeCropForDefect": {"size": 128},
     "DefectForgeDenoiseMask": {"size": 128},
     "ImageScale": {"width": 128, "height": 128},
+    "DefectForgeBlendDefect": {"sensitivity": 2.0},
     "DefectForgeKeepBest": {"thresholds": ""},
     "DefectForgeSaveDefectPair": {"label": "visible or none"},
 }

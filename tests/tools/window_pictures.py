@@ -73,6 +73,7 @@ def prepare(window: Any, name: str, root: str) -> None:
         ("Reference defect", "root", root),
         ("Denoise mask", "size", 128),
         ("Working crop", "size", 128),
+        ("Steps", "steps", 20),
         ("Reference crop", "size", 128),
     ):
         if any(node["title"] == title for node in saved(name)["nodes"]):
