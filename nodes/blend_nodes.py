@@ -15,7 +15,7 @@ from .algorithms.overlay import shown
 from .algorithms.pixels import resize
 from .host import watched
 from .inpaint_nodes import StitchType
-from .schema import ADVANCED, newer
+from .schema import ADVANCED, SHOWS, newer
 
 
 class DefectForgeDenoiseMask(io.ComfyNode):
@@ -118,6 +118,7 @@ class DefectForgeBlendDefect(io.ComfyNode):
             "label is "
             "measured on the finished picture: what is there, not what was asked for.",
             **newer(search_aliases=["stitch", "paste back", "seamless", "grain", "label"]),
+            **SHOWS,
             inputs=[
                 StitchType.Input("stitch", tooltip="From Crop for Defect."),
                 io.Image.Input(
@@ -214,7 +215,7 @@ class DefectForgeBlendDefect(io.ComfyNode):
                 stitch.mask[photo].numpy(),
                 window.width / result.shape[1],
                 settings,
-                None if lines is None else to_array(lines[photo]),
+                None if lines is None else lines[photo].cpu().numpy(),
                 seed + i,
             )
             images.append(torch.from_numpy(made.image))

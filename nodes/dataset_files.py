@@ -13,6 +13,9 @@ from .datasets.disk import Disk
 from .datasets.layouts import SPLITS
 from .datasets.names import GOOD, GOOD_NAMES, check_name, nearest, nfc, shown
 
+#: The inputs of Load MVTec Photo that name one photo.
+PHOTO = ("root", "category", "split", "type", "index")
+
 
 @dataclass(frozen=True)
 class Found:

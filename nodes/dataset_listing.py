@@ -61,13 +61,18 @@ def _is_name(name: str) -> bool:
     return True
 
 
-def thumbnail(found: Found, with_mask: bool = False) -> bytes:
+def thumbnail(found: Found, with_mask: bool = False, side: int = THUMBNAIL_SIZE) -> bytes:
     """A small JPEG of a photo, upright and in the colours that the node loads; on request with its mask drawn on it.
+
+    Args:
+        found: the photo.
+        with_mask: whether its ground truth is drawn on it.
+        side: greatest length of its longer side, in px.
 
     Raises:
         ValueError: the photo does not decode.
     """
-    plain = pictures.thumbnail(found.path, THUMBNAIL_SIZE)
+    plain = pictures.thumbnail(found.path, side)
     mask = _mask_of(found) if with_mask else None
     if mask is None:
         return plain

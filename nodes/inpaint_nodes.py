@@ -23,7 +23,7 @@ from .algorithms.masks import as_mask_batch, binarise, bounding_box, to_array
 from .algorithms.overlay import overlay
 from .algorithms.pixels import resize_mask
 from .host import watched
-from .schema import newer
+from .schema import SHOWS, newer
 
 LOG = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class DefectForgeCropForDefect(io.ComfyNode):
             description="Cuts a square around the mask and resizes it to the model's size, so that even a small defect "
             "spans enough latent cells to be drawn. Blend Defect or Stitch puts the result back.",
             **newer(search_aliases=["inpaint crop", "crop and stitch", "working crop", "only masked"]),
+            **SHOWS,
             inputs=[
                 io.Image.Input("image", tooltip="The photos, any size."),
                 io.Mask.Input("mask", tooltip="The denoise mask: what will be repainted. One, or one for each photo."),
@@ -159,6 +160,7 @@ class DefectForgeMaskedContent(io.ComfyNode):
             **newer(
                 search_aliases=["inpaint latent", "latent noise", "latent nothing", "fill", "VAE encode for inpainting"]
             ),
+            **SHOWS,
             inputs=[
                 io.Image.Input("pixels", tooltip="The working crop; sides in multiples of 8 px."),
                 io.Mask.Input("mask", tooltip="The denoise mask of the crop: one, or one for each picture."),

@@ -12,7 +12,7 @@ from .algorithms.pixels import reduced, to_u8
 from .algorithms.placement.foreground import find_object
 from .algorithms.placement.holes import HoleSettings, place_holes
 from .host import watched
-from .schema import ADVANCED, newer
+from .schema import ADVANCED, SHOWS, newer
 
 STOP, USE_ANYWAY, WHOLE_PICTURE = "stop with an error", "use the mask anyway", "take the whole picture"
 
@@ -34,6 +34,7 @@ class DefectForgeObjectMask(io.ComfyNode):
             description="Finds the one part in a photo: what differs from the colours of the picture's border. "
             "Needs no model.",
             **newer(search_aliases=["foreground", "part mask", "segment", "background removal"]),
+            **SHOWS,
             inputs=[
                 io.Image.Input("image", tooltip="Photo of one part before a plain background; a batch is fine."),
                 io.Float.Input(
@@ -123,6 +124,7 @@ class DefectForgePlaceHoleMask(io.ComfyNode):
             description="Draws plausible holes on the part: a ragged core with thin cracks along the ribs, of real "
             "holes' sizes and places, away from the rim. The same seed gives the same mask.",
             **newer(search_aliases=["hole mask", "defect mask", "random mask", "anomaly mask"]),
+            **SHOWS,
             inputs=[
                 io.Image.Input(
                     "image",

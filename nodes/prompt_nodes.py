@@ -88,6 +88,7 @@ class DefectForgeDefectPrompt(io.ComfyNode):
             category="DefectForge/inpaint",
             description="Fills a template with the part and the type of defect in plain words: MVTec AD's and VisA's "
             "names of products and defects are translated, other names are taken as they are.",
+            **newer(search_aliases=["words", "text", "prompt template"]),
             inputs=[
                 io.String.Input("part", default="hazelnut", tooltip="The product: a dataset's name or plain words."),
                 io.String.Input("type", default="hole", tooltip="The defect: a dataset's name or plain words."),

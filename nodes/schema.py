@@ -30,3 +30,7 @@ def input_fields(**fields: Any) -> dict[str, Any]:
 
 #: For an input that a beginner need not see: ``io.Float.Input("weight", ..., **ADVANCED)``. The window folds it away.
 ADVANCED: dict[str, Any] = input_fields(advanced=True)
+
+#: For a node that shows its result: ``io.Schema(..., **SHOWS)``. The window gets the picture or text again after a run
+#: in which the node did not have to work.
+SHOWS: dict[str, Any] = newer(has_intermediate_output=True)

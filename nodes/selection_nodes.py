@@ -18,7 +18,7 @@ from .algorithms.scores.measures import MEANING, Scores, score_defect
 from .algorithms.scores.references import look_of
 from .algorithms.scores.sheet import ScoreSheet
 from .host import watched
-from .schema import ADVANCED, newer
+from .schema import ADVANCED, SHOWS, newer
 
 #: Scores of a batch: `sheet.ScoreSheet`.
 ScoresType = io.Custom("DEFECTFORGE_SCORES")
@@ -39,6 +39,7 @@ class DefectForgeVisibleMask(io.ComfyNode):
             "much changed "
             "that no honest label can be drawn.",
             **newer(search_aliases=["difference mask", "change mask", "label"]),
+            **SHOWS,
             inputs=[
                 io.Image.Input("source", tooltip="The photo, same size: one, or one for each result."),
                 io.Image.Input("image", tooltip="The results that may hold a defect."),
@@ -124,6 +125,7 @@ class DefectForgeScoreDefect(io.ComfyNode):
             "agreement with what was asked for, likeness to real references. What cannot be measured is said to be "
             "missing.",
             **newer(search_aliases=["quality", "measure", "metric", "score"]),
+            **SHOWS,
             inputs=[
                 io.Image.Input("source", tooltip="The photo, same size: one, or one for each result."),
                 io.Image.Input("image", tooltip="The finished pictures."),
@@ -192,6 +194,7 @@ class DefectForgeKeepBest(io.ComfyNode):
             "the record "
             "with its reason and never gets into the dataset. If none passes, nothing is saved.",
             **newer(search_aliases=["best of", "select", "filter", "threshold", "gacha"]),
+            **SHOWS,
             inputs=[
                 io.Image.Input("image", tooltip="The finished draws."),
                 io.Mask.Input("label_mask", tooltip="Where each defect is visible."),

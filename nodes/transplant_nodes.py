@@ -15,6 +15,7 @@ from .algorithms.placement.motion import MotionSettings, draw_motion
 from .algorithms.placement.moving import landing_box, moved_mask
 from .host import watched
 from .part_inputs import motion_inputs, part_of, real_defects, usual_places
+from .schema import SHOWS, newer
 
 
 class DefectForgeTransplantDefect(io.ComfyNode):
@@ -29,6 +30,8 @@ class DefectForgeTransplantDefect(io.ComfyNode):
             description="Moves a real defect onto another good part, its pixels and its mask: turned, resized, "
             "mirrored and slightly bent in the parts' own frames, light and colour matched, grain kept. Needs no "
             "model.",
+            **newer(search_aliases=["copy paste", "cut and paste", "poisson", "move defect"]),
+            **SHOWS,
             inputs=[
                 io.Image.Input("image", tooltip="Photos of good parts: a defect is moved onto each."),
                 io.Image.Input(
@@ -173,6 +176,8 @@ class DefectForgeTransplantMask(io.ComfyNode):
             category="DefectForge/mask",
             description="Moves the mask of a real defect onto another part in the parts' own frames, turned, resized, "
             "mirrored and slightly bent: a mask of a real shape for inpainting.",
+            **newer(search_aliases=["move mask", "copy mask", "real mask"]),
+            **SHOWS,
             inputs=[
                 io.Image.Input("image", tooltip="Photos of good parts: a mask is moved onto each."),
                 io.Image.Input("reference", tooltip="Photos of real defects; only their parts are looked at."),

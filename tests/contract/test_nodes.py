@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import inspect
 import re
 from pathlib import Path
 
@@ -142,6 +143,8 @@ SHARED = (
     "defectforge.nodes.datasets",
     "defectforge.nodes.algorithms.run_length",
     "defectforge.nodes.algorithms.scores",
+    "defectforge.nodes.algorithms.placement",
+    "defectforge.nodes.algorithms.prompts",
 )
 
 
@@ -164,7 +167,7 @@ def test_nodes_reach_comfyui_only_through_its_node_api_and_the_host(path):
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in python_files("runner") if not {"embedded", "benefit"} & set(p.parts)],
+    [p for p in python_files("runner") if not {"embedded", "benefit", "lora"} & set(p.parts)],
     ids=lambda path: path.stem,
 )
 def test_the_runner_imports_of_the_nodes_only_what_needs_no_torch_and_no_torch_itself(path):
@@ -175,7 +178,10 @@ def test_the_runner_imports_of_the_nodes_only_what_needs_no_torch_and_no_torch_i
 
 @pytest.mark.parametrize(
     "path",
-    [ROOT / "nodes/algorithms/run_length.py", *python_files("nodes/algorithms/scores")],
+    [
+        *(ROOT / f"nodes/algorithms/{name}.py" for name in ("run_length", "prompts")),
+        *(path for room in ("scores", "placement") for path in python_files(f"nodes/algorithms/{room}")),
+    ],
     ids=lambda path: path.stem,
 )
 def test_what_nodes_and_runner_share_needs_no_torch(path):
@@ -205,3 +211,11 @@ def test_requirements_for_the_manager_equal_the_package_s(pyproject):
         if line.strip() and not line.startswith("#")
     ]
     assert listed == declared
+
+
+@every_node
+def test_a_node_that_shows_its_result_shows_it_again_to_a_window_that_was_opened_anew(node):
+    """A server gives what output nodes show again by itself; Load MVTec Photo shows its photo without a run."""
+    shows = "ui=" in inspect.getsource(node.execute)
+    expected = shows and not node.GET_SCHEMA().is_output_node and node.__name__ != "DefectForgeLoadMVTec"
+    assert node.GET_NODE_INFO_V1()["has_intermediate_output"] == expected

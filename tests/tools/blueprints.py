@@ -61,11 +61,11 @@ class Blueprint:
 BLUEPRINTS = [
     Blueprint(
         "Paint a defect into a mask",
-        "Cuts a working crop around the mask, paints the defect there with the model and puts it back into the photo. "
-        "Outside the mask the photo stays exact.",
+        "Cuts a working crop around the mask, paints the defect there with the model and blends it into the photo. "
+        "The label is what is visible afterwards; outside it the photo stays exact.",
         [
             ("image", "IMAGE"),
-            ("denoise_mask", "MASK"),
+            ("mask", "MASK"),
             ("model", "MODEL"),
             ("vae", "VAE"),
             ("positive", "CONDITIONING"),
@@ -73,31 +73,39 @@ BLUEPRINTS = [
         ],
         [("size", "INT"), ("mode", "COMBO"), ("seed", "INT"), ("steps", "INT"), ("cfg", "FLOAT")],
         [
+            Node("DefectForgeDenoiseMask", "Denoise mask", (240, 0), (330, 260), {"mask": "@mask", "size": "@size"}),
             Node(
                 "DefectForgeCropForDefect",
                 "Working crop",
-                (240, 0),
+                (640, 0),
                 (330, 432),
-                {"image": "@image", "mask": "@denoise_mask", "size": "@size"},
+                {
+                    "image": "@image",
+                    "mask": "Denoise mask.denoise_mask",
+                    "label_mask": "Denoise mask.drawable_mask",
+                    "size": "@size",
+                },
             ),
             Node(
                 "DefectForgeMaskedContent",
                 "Masked content",
-                (640, 0),
+                (1040, 0),
                 (330, 440),
                 {
                     "pixels": "Working crop.image",
                     "mask": "Working crop.mask",
                     "vae": "@vae",
                     "mode": "@mode",
+                    "seed": "@seed",
                     "model": "@model",
                 },
-                {"mode": "latent noise", "control_after_generate": "fixed"},
+                # The mask is soft already; seed 1 as in the sampler, which takes the same.
+                {"mode": "latent noise", "seed": 1, "control_after_generate": "fixed", "mask_blur": 0.0},
             ),
             Node(
                 "KSampler",
                 "Sampler",
-                (1040, 0),
+                (1440, 0),
                 (330, 340),
                 {
                     "model": "@model",
@@ -109,34 +117,54 @@ BLUEPRINTS = [
                     "cfg": "@cfg",
                 },
             ),
-            Node("VAEDecode", "Decode", (1440, 0), (240, 60), {"samples": "Sampler.LATENT", "vae": "@vae"}),
+            Node("VAEDecode", "Decode", (1840, 0), (240, 60), {"samples": "Sampler.LATENT", "vae": "@vae"}),
             Node(
-                "DefectForgeStitch",
-                "Stitch",
-                (1440, 140),
-                (240, 60),
-                {"stitch": "Working crop.stitch", "image": "Decode.IMAGE"},
+                "DefectForgeBlendDefect",
+                "Blend defect",
+                (1840, 140),
+                (330, 440),
+                {
+                    "stitch": "Working crop.stitch",
+                    "image": "Decode.IMAGE",
+                    "seed": "@seed",
+                    "fine_mask": "Denoise mask.fine_mask",
+                },
             ),
         ],
-        [("image", "IMAGE", "Stitch.image")],
+        [("image", "IMAGE", "Blend defect.image"), ("label_mask", "MASK", "Blend defect.label_mask")],
     ),
     Blueprint(
         "Local reference from a real defect",
         "Lets the model read a real defect (a photo and its mask) while it paints, and only where the new defect shall "
-        "be: connect the model that comes out to the sampler.",
+        "be: give it the photo, mask and size of “Paint a defect into a mask”, and that the model that comes out.",
         [
             ("model", "MODEL"),
             ("vae", "VAE"),
             ("reference_photo", "IMAGE"),
             ("reference_mask", "MASK"),
-            ("target_mask", "MASK"),
+            ("image", "IMAGE"),
+            ("mask", "MASK"),
         ],
         [("size", "INT"), ("strength", "FLOAT")],
         [
+            Node("DefectForgeDenoiseMask", "Denoise mask", (240, 0), (330, 260), {"mask": "@mask", "size": "@size"}),
+            # The frame in which the model paints, as the blueprint above cuts it: the target mask has to lie in it.
+            Node(
+                "DefectForgeCropForDefect",
+                "Working crop",
+                (640, 0),
+                (330, 432),
+                {
+                    "image": "@image",
+                    "mask": "Denoise mask.denoise_mask",
+                    "label_mask": "Denoise mask.drawable_mask",
+                    "size": "@size",
+                },
+            ),
             Node(
                 "DefectForgeCropForDefect",
                 "Reference crop",
-                (240, 0),
+                (640, 520),
                 (330, 432),
                 {
                     "image": "@reference_photo",
@@ -148,14 +176,14 @@ BLUEPRINTS = [
             Node(
                 "DefectForgeReferenceOnly",
                 "Reference-only",
-                (640, 0),
+                (1040, 0),
                 (350, 560),
                 {
                     "model": "@model",
                     "vae": "@vae",
                     "image": "Reference crop.image",
                     "reference_mask": "Reference crop.label_mask",
-                    "target_mask": "@target_mask",
+                    "target_mask": "Working crop.mask",
                     "strength": "@strength",
                 },
                 {"mode": "reference_only"},

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,8 +155,18 @@ class ComfyUI:
 
 
 @contextlib.contextmanager
-def running(cell: Cell, base: Path, models: Path, *options: str, pack: Path = ROOT) -> Iterator[ComfyUI]:
-    """A server with own folders under `base` on a free port, stopped at the end; `pack` is linked into custom_nodes."""
+def running(
+    cell: Cell,
+    base: Path,
+    models: Path,
+    *options: str,
+    pack: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[ComfyUI]:
+    """A server with own folders under `base` on a free port, stopped at the end; `pack` is linked into custom_nodes.
+
+    `environment` is the server's alone: a proxy that is set here for both keeps the tests from their own server.
+    """
     for folder in ("input", "output", "temp", "user", "custom_nodes"):
         (base / folder).mkdir(parents=True, exist_ok=True)
     (base / "models").symlink_to(models)
@@ -167,16 +177,19 @@ def running(cell: Cell, base: Path, models: Path, *options: str, pack: Path = RO
         port = free.getsockname()[1]
     command = [str(cell.host.python), "main.py", "--cpu", "--disable-api-nodes", "--listen", "127.0.0.1"]
     command += ["--port", str(port), "--base-directory", str(base), *options]
+    # Its default is in the checkout whatever the base folder is, and only one server at a time may have it.
+    command += ["--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}"]
     window = cell.host.windows().get(cell.window)
     if window is not None:
         command += ["--front-end-root", str(window)]
     log = base / "log.txt"
-    environment = {
+    own = {
         **os.environ,
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(min(2, os.cpu_count() or 1)),
+        **(environment or {}),
     }
     with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=cell.host.path, stdout=out, stderr=subprocess.STDOUT, env=environment)
+        process = subprocess.Popen(command, cwd=cell.host.path, stdout=out, stderr=subprocess.STDOUT, env=own)
     server = ComfyUI(f"http://127.0.0.1:{port}", base, models, log, cell)
     try:
         _wait(server, process)
@@ -204,11 +217,14 @@ def _wait(server: ComfyUI, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError(f"ComfyUI did not start (exit code {process.poll()}):\n{tail}")
 
 
-def use_renderer(server: ComfyUI) -> None:
-    """Set the renderer of the windows that are opened next; no tour, and no list of model files left out on purpose."""
+def use_renderer(server: ComfyUI, *, missing_models: bool = False) -> None:
+    """Set the renderer of the windows that are opened next; no tour, and no list of model files left out on purpose.
+
+    `missing_models`: the list is what is tested.
+    """
     settings = {
         "Comfy.TutorialCompleted": True,
-        "Comfy.Workflow.ShowMissingModelsWarning": False,
+        "Comfy.Workflow.ShowMissingModelsWarning": missing_models,
         "Comfy.VueNodes.Enabled": server.cell.renderer == NODES2,
     }
     requests.post(server.url + "/settings", json=settings, timeout=60).raise_for_status()

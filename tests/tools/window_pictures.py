@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from by_location import ROOT, load
 
 IMAGES = ROOT / "docs" / "images"
-WIDTH, LIMIT = 1200, 250_000
-VIEW: Any = {"width": 1680, "height": 1120}
+WIDTH, LIMIT = 1200, 330_000
+VIEW: Any = {"width": 1680, "height": 1240}
 NODE = "DefectForgePlaceHoleMask"
 CLASSIC, NODES2 = "classic", "nodes2"
 #: Workflow and the miniature that it runs with.
@@ -71,6 +71,7 @@ def prepare(window: Any, name: str, root: str) -> None:
         ("Good photo", "root", root),
         ("Good photo", "index", 1),
         ("Reference defect", "root", root),
+        ("Denoise mask", "size", 128),
         ("Working crop", "size", 128),
         ("Reference crop", "size", 128),
     ):
@@ -113,46 +114,66 @@ def dialog(window: Any, root: str, name: str) -> None:
 def after_run(window: Any, name: str, root: str) -> Image.Image:
     prepare(window, name, root)
     window.run()
-    window.preview_sizes("Save pair")
     window.fit()
+    shows = ".defectforge-pairs canvas[data-view], .defectforge-pairs output:not(:empty)"
+    window.page.wait_for_selector(shows, timeout=600_000)
     window.page.wait_for_timeout(2_500)
     return shot(window.page)
 
 
-#: The place of a node in the page, with its title.
-PLACE = """title => {
+#: Bring a node into view, at 100 %.
+BRING = """title => {
     const { canvas, graph } = window.app
     canvas.ds.scale = 1
     const node = graph._nodes.find(n => n.title === title)
     canvas.ds.offset = [420 - node.pos[0], 160 - node.pos[1]]
     canvas.setDirty(true, true)
-    return [420, 160, ...node.size]
+}"""
+#: The place of the same node in the page, with its title bar: as Vue draws it, else as the canvas does.
+PLACE = """title => {
+    const { canvas, graph } = window.app
+    const node = graph._nodes.find(n => n.title === title)
+    const drawn = document.querySelector(`[data-node-id="${node.id}"]`)?.getBoundingClientRect()
+    const corner = canvas.canvas.getBoundingClientRect()
+    if (drawn?.height) return [drawn.x, drawn.y, drawn.width, drawn.height]
+    return [corner.x + 420, corner.y + 130, node.size[0], node.size[1] + 30]
 }"""
 
 
-def nodes(window: Any) -> list[Image.Image]:
-    """Each of the pack's nodes in the graph that is open, at 100 %."""
-    found = []
-    titles = window.page.evaluate(
-        "window.app.graph._nodes.filter(n => n.type.startsWith('DefectForge')).map(n => n.title)"
+def nodes(window: Any) -> dict[str, Image.Image]:
+    """{class: picture} of each of the pack's nodes in the graph that is open, at 100 %."""
+    found: dict[str, Image.Image] = {}
+    placed = window.page.evaluate(
+        "window.app.graph._nodes.filter(n => n.type.startsWith('DefectForge')).map(n => [n.type, n.title])"
     )
-    for title in titles:
-        x, y, width, height = window.page.evaluate(PLACE, title)
+    for kind, title in placed:
+        window.page.evaluate(BRING, title)
         window.page.wait_for_timeout(900)
-        corner = window.page.evaluate(
-            "() => { const r = window.app.canvas.canvas.getBoundingClientRect(); return [r.x, r.y] }"
-        )
-        clip = {"x": corner[0] + x - 14, "y": corner[1] + y - 44, "width": width + 28, "height": min(height + 70, 900)}
-        found.append(shot(window.page, clip))
+        x, y, width, height = window.page.evaluate(PLACE, title)
+        clip = {"x": x - 10, "y": y - 26, "width": width + 20, "height": min(height + 36, VIEW["height"] - y)}
+        found.setdefault(kind, shot(window.page, clip))
     return found
 
 
+def every_node(window: Any) -> list[Image.Image]:
+    """Those of the graph that is open, as it ran; then all others, alone and new."""
+    found = nodes(window)
+    kinds = window.page.evaluate(
+        "Object.keys(window.LiteGraph.registered_node_types).filter(name => name.startsWith('DefectForge'))"
+    )
+    for kind in sorted(set(kinds) - set(found)):
+        window.alone(kind)
+        found |= nodes(window)
+    return list(found.values())
+
+
 def sheet(pictures: list[Image.Image], columns: int, width: int) -> Image.Image:
-    """Pictures in columns of equal width, each put where there is most room."""
+    """Pictures in columns of equal width, all drawn at one scale, each put where there is most room."""
+    scale = width / max(picture.width for picture in pictures)
     heights = [0] * columns
     placed = []
     for picture in pictures:
-        small = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
+        small = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
         column = heights.index(min(heights))
         placed.append((small, column, heights[column]))
         heights[column] += small.height + 6
@@ -204,7 +225,7 @@ def main() -> None:
                     if name == "inpaint_latent_noise" and renderer == NODES2:
                         keep(runs[name][-1], "window_run.jpg")
                     if name == "reference_local" and "nodes" in given.only:
-                        keep(sheet(nodes(window), 4, 300), f"window_nodes_{renderer}.jpg")
+                        keep(sheet(every_node(window), 5, 320), f"window_nodes_{renderer}.jpg", 1600)
             if renderer == NODES2 and "help" in given.only:
                 help_panel(window, given.root)
             window.page.close()

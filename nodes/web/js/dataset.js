@@ -3,11 +3,10 @@
 // script are the same, and a graph runs headlessly without it.
 
 import { app } from "../../../scripts/app.js"
-import { fetchTexts, make, text, widget } from "./dataset_server.js"
+import { fetchTexts, style, text, widget } from "./dataset_server.js"
 import { PhotoWidget, watch } from "./dataset_widget.js"
 
 const NODE = "DefectForgeLoadMVTec"
-const STYLE = new URL("./dataset.css", import.meta.url).href
 
 const isOurs = (node) => node?.comfyClass === NODE || node?.constructor?.comfyClass === NODE
 const entry = (node) => ({ content: text("browseLong"), callback: () => node.defectforgePhoto.browse() })
@@ -16,7 +15,7 @@ app.registerExtension({
     name: "DefectForge.dataset",
 
     async init() {
-        document.head.append(make("link", { rel: "stylesheet", href: STYLE }))
+        style("dataset.css")
         await fetchTexts()
         watch()
     },

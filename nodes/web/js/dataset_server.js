@@ -27,10 +27,28 @@ export async function ask(path, parameters) {
 
 // The words lie in locales/<language>/main.json, where those of the nodes are; the server hands out all languages.
 let words = {}
+let asked = null
 
-export async function fetchTexts() {
-    const all = await api.fetchApi("/i18n").then((answer) => answer.json()).catch(() => ({}))
-    words = Object.fromEntries(Object.entries(all).map(([language, found]) => [language, found.defectforge ?? {}]))
+/** Ask for the words, once for all who need them. */
+export function fetchTexts() {
+    asked ??= (async () => {
+        const all = await api.fetchApi("/i18n").then((answer) => answer.json()).catch(() => ({}))
+        words = Object.fromEntries(Object.entries(all).map(([language, found]) => [language, found.defectforge ?? {}]))
+    })()
+    return asked
+}
+
+/** Add a style sheet that lies beside the scripts. */
+export const style = (name) => document.head.append(make("link", { rel: "stylesheet", href: new URL(name, import.meta.url).href }))
+
+/**
+ * Nodes 2.0 keeps the drawing of a node whose graph was replaced (undo, a subgraph), with the part of the node that is
+ * gone in it, where the new one has the same id: ours goes in its place.
+ */
+export function settle(shown, selector) {
+    if (shown.element.isConnected || shown.node.graph !== app.canvas.graph) return
+    const left = document.querySelector(`[data-node-id="${CSS.escape(shown.node.id)}"] ${selector}`)
+    left?.replaceWith(shown.element)
 }
 
 /** The window's language, such as "ja". */

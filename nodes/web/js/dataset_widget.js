@@ -2,8 +2,7 @@
 // A DOM widget, so that both renderers of the window show it, and keyboard and screen readers reach it.
 
 import { browse } from "./dataset_dialog.js"
-import { ask, button, language, linked, make, text, values } from "./dataset_server.js"
-import { app } from "../../../scripts/app.js"
+import { ask, button, language, linked, make, settle, text, values } from "./dataset_server.js"
 import { api } from "../../../scripts/api.js"
 
 const NAME = "defectforge_photo"
@@ -123,23 +122,13 @@ export class PhotoWidget {
     }
 }
 
-/**
- * Nodes 2.0 keeps the drawing of a node whose graph was replaced (undo, a subgraph), with the part of the node that is
- * gone in it, where the new one has the same id: ours goes in its place.
- */
-function settle(shown) {
-    if (shown.element.isConnected || shown.node.graph !== app.canvas.graph) return
-    const left = document.querySelector(`[data-node-id="${CSS.escape(shown.node.id)}"] .defectforge-photo`)
-    left?.replaceWith(shown.element)
-}
-
 const visible = (shown) => document.visibilityState === "visible" && shown.element.isConnected
 
 /** Look at all nodes' values from now on, and now and then at the disk. */
 export function watch() {
     setInterval(() => {
         for (const shown of PhotoWidget.living) {
-            settle(shown)
+            settle(shown, ".defectforge-photo")
             // A node that was put away (another tab, another subgraph) is looked at when it is there again.
             if (visible(shown)) shown.follow(Date.now() - shown.asked > DISK)
         }

@@ -92,6 +92,7 @@ class Execution:
                 node_id = schedule.next()
                 if self._node(node_id, schedule):
                     schedule.complete(node_id)
+            self._show_again()
         except InterruptProcessingException:
             log.info("prompt %s interrupted at node %s", self.item.prompt_id, node_id)
             self._final = ("execution_interrupted", self._where(node_id))
@@ -150,6 +151,14 @@ class Execution:
         self.run.finish_node(node_id)
         self._executed.append(node_id)
         return True
+
+    def _show_again(self) -> None:
+        """What nodes show that did not have to run: a window that was opened anew has not seen it yet."""
+        for node_id, node in self._plan.items():
+            if self._registry[node["class_type"]].has_intermediate_output and node_id not in self._executed:
+                known = self._cache.get(node_id)
+                if known is not None:
+                    self._executed_message(node_id, known.ui)
 
     def _needs_more(
         self, node_id: str, node: NodeType, inputs: dict[str, Any], hidden: dict[str, Any], schedule: Schedule

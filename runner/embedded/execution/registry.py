@@ -60,6 +60,7 @@ class NodeType(Protocol):
 
     node_id: str
     output_node: bool
+    has_intermediate_output: bool
     not_idempotent: bool
     has_fingerprint: bool
     has_lazy_inputs: bool
@@ -105,6 +106,7 @@ class CoreNode:
     check: Callable[..., bool | str] | None = None
     lazy: Callable[..., list[str]] | None = None
     python_module: str = "nodes"
+    has_intermediate_output = False
 
     def __post_init__(self) -> None:
         self.has_fingerprint = self.is_changed is not None
@@ -189,6 +191,7 @@ class PackNode:
                 f"{self.node_id} takes or gives lists, or is asynchronous: the embedded server executes neither"
             )
         self.output_node = bool(self.schema.is_output_node)
+        self.has_intermediate_output = bool(getattr(self.schema, "has_intermediate_output", False))
         self.not_idempotent = bool(self.schema.not_idempotent)
         self.has_fingerprint = _overrides(cls, "fingerprint_inputs")
         self.has_lazy_inputs = _overrides(cls, "check_lazy_status")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -18,12 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from defectforge.runner.checkpoints import miniature
 from defectforge.runner.embedded import follows, launch
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "tools"))
 
 import comfyui_hosts  # noqa: E402
+import random_lora  # noqa: E402
 from comfyui_hosts import NODES2, PACK_FOLDER, Cell, ComfyUI  # noqa: E402, F401
 
 CHECKPOINTS = {
@@ -62,10 +65,21 @@ def checkpoints(request: pytest.FixtureRequest, write_captioner: Callable[[Path]
             ]
             subprocess.run(command, check=True, cwd=ROOT)
             part.rename(path)
+    random_lora.write(models / "loras" / random_lora.SHIPPED_NAME)
     captioner = models / "caption" / "blip-image-captioning-base"
     if not (captioner / "config.json").is_file():
         write_captioner(captioner)
     return models
+
+
+@pytest.fixture(scope="session")
+def miniatures(checkpoints: Path) -> Path:
+    """The models folder, with the shipped miniatures rebuilt in it."""
+    for name, entry in miniature.table().items():
+        path = checkpoints / "checkpoints" / f"{name}.safetensors"
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+            miniature.write_checkpoint(name, path)
+    return checkpoints
 
 
 @pytest.fixture(scope="session")
@@ -198,6 +212,13 @@ class Window:
         self.page.evaluate("data => window.app.loadGraphData(data)", data)
         self.page.wait_for_timeout(300)
 
+    def alone(self, node_type: str) -> None:
+        """An empty graph with one node of this type."""
+        self.load({"nodes": [], "links": [], "version": 0.4})
+        self.close_dialogs()
+        self.page.evaluate("type => { window.app.graph.add(window.LiteGraph.createNode(type)) }", node_type)
+        self.page.wait_for_timeout(300)
+
     def complaints(self) -> str:
         """What the window says about nodes or types it does not know; missing model files are another matter."""
         text = self.dialog_text()
@@ -290,9 +311,9 @@ class Window:
 
 
 @contextlib.contextmanager
-def opened(browser: Any, comfyui: ComfyUI) -> Iterator[Window]:
+def opened(browser: Any, comfyui: ComfyUI, **settings: Any) -> Iterator[Window]:
     """A fresh window on the running server."""
-    comfyui_hosts.use_renderer(comfyui)
+    comfyui_hosts.use_renderer(comfyui, **settings)
     context = browser.new_context(viewport={"width": 1600, "height": 1000})
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
@@ -301,9 +322,9 @@ def opened(browser: Any, comfyui: ComfyUI) -> Iterator[Window]:
 
 
 @pytest.fixture
-def new_window(browser: Any, comfyui: ComfyUI) -> Callable[[], contextlib.AbstractContextManager[Window]]:
-    """Opens a window when it is called, for a test that sets something up first."""
-    return lambda: opened(browser, comfyui)
+def new_window(browser: Any, comfyui: ComfyUI) -> Callable[..., contextlib.AbstractContextManager[Window]]:
+    """Opens a window when it is called, for a test that sets something up first: a server of its own, settings."""
+    return lambda server=comfyui, **settings: opened(browser, server, **settings)
 
 
 @pytest.fixture
@@ -336,6 +357,28 @@ def nuts_as_input(comfyui: ComfyUI, nuts: Path) -> Path:
     place = comfyui.base / "input" / "nuts"
     shutil.copytree(nuts, place, dirs_exist_ok=True)
     return place
+
+
+@pytest.fixture(scope="session")
+def as_told_by(comfyui: ComfyUI) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A node's entry of `/object_info` without what the core at hand cannot say of any node, being older."""
+    entries = comfyui.object_info()
+
+    def options(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for group in entry["input"].values():
+            yield from (given[1] for given in group.values() if len(given) > 1 and isinstance(given[1], dict))
+
+    known = {name for entry in entries.values() for name in entry}
+    folds = any("advanced" in given for entry in entries.values() for given in options(entry))
+
+    def told(entry: dict[str, Any]) -> dict[str, Any]:
+        kept = {name: value for name, value in json.loads(json.dumps(entry)).items() if name in known}
+        for given in options(kept):
+            if not folds:
+                given.pop("advanced", None)
+        return kept
+
+    return told
 
 
 Records = list[dict[str, Any]]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import shutil
 import statistics
 import subprocess
 from pathlib import Path
@@ -25,6 +27,7 @@ sys.argv = ["main.py", "--cpu"]
 import comfy.options
 comfy.options.enable_args_parsing()
 import asyncio, importlib.util, time
+import utils.install_util  # first, as in main.py: `nodes` puts another `utils` before it
 import nodes, server, comfy_api.latest, scipy.ndimage
 root = {root!r}
 start = time.process_time()
@@ -40,33 +43,73 @@ print("seconds", time.process_time() - start)
 """
 
 
-def installed(host: comfyui_hosts.Host) -> str:
-    """`pip freeze` of the host's environment."""
-    command = [str(host.python), "-m", "pip", "freeze", "--disable-pip-version-check"]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
+def canonical(versions: dict[str, str]) -> dict[str, str]:
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in versions.items()}
+
+
+def packages(host: comfyui_hosts.Host, python: Path | None = None) -> dict[str, str]:
+    """`pip freeze` of the host's environment, or of another one: {package: version}."""
+    command = [str(python or host.python), "-m", "pip", "freeze", "--all", "--disable-pip-version-check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    return canonical(dict(line.split("==") for line in done.stdout.splitlines() if line.count("==") == 1))
 
 
 def test_its_requirements_replace_no_package_of_the_host(comfyui):
+    """Asked of pip: what the installation would add, and with which versions."""
     host = comfyui.cell.host
-    if not os.access(host.path, os.W_OK):
-        pytest.skip("the host's environment cannot be written to")
-    before = dict(line.split("==") for line in installed(host).splitlines() if "==" in line)
+    before = packages(host)
     command = [str(host.python), "-m", "pip", "install", "--dry-run", "-r", str(ROOT / "requirements.txt")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     would = re.search(r"^Would install (.*)$", done.stdout, re.MULTILINE)
     names = {} if would is None else dict(entry.rsplit("-", 1) for entry in would.group(1).split())
-    replaced = {
-        name: (before[name], version) for name, version in names.items() if before.get(name, version) != version
-    }
+    replaced = {name: (before[name], version) for name, version in canonical(names).items() if name in before}
     assert replaced == {}, "packages of the host would be replaced"
 
 
-def shipped_files() -> dict[Path, int]:
-    """The pack's files and when they were written."""
-    folders = ("nodes", "workflows", "runner", "locales", "subgraphs")
-    found = [path for folder in folders for path in (ROOT / folder).rglob("*")]
-    return {p: p.stat().st_mtime_ns for p in found if p.is_file() and "__pycache__" not in p.parts}
+def test_after_the_installation_pip_freeze_holds_what_it_held(comfyui, tmp_path):
+    """The installation itself, beside the host's packages and not in them: nothing that it finds there is fetched."""
+    host = comfyui.cell.host
+    before = packages(host)
+    site = subprocess.run(
+        [str(host.python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout.strip()
+    made = tmp_path / "environment"
+    subprocess.run([str(host.python), "-m", "venv", "--without-pip", str(made)], check=True, timeout=300)
+    python = made / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    (own,) = made.rglob("site-packages")
+    (own / "host.pth").write_text(site + "\n", encoding="utf-8")
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*command, "-r", str(ROOT / "requirements.txt")], capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    after = packages(comfyui_hosts.Host(host.path), python)
+    changed = {name: (version, after.get(name)) for name, version in before.items() if after.get(name) != version}
+    assert changed == {}, "packages of the host were replaced"
+    assert packages(host) == before
+
+
+def shipped_files(pack: Path) -> dict[Path, str]:
+    """Every file in the pack's folder and what it holds."""
+    found = [path for path in pack.rglob("*") if path.is_file()]
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+@pytest.fixture
+def copied_pack(tmp_path: Path) -> Path:
+    """The pack's files in a folder of their own, where nobody else works."""
+    place = tmp_path / "pack"
+    listed = subprocess.run(["git", "-C", str(ROOT), "ls-files", "-z"], capture_output=True, text=True, check=True)
+    for name in listed.stdout.split("\0"):
+        if name and not name.startswith("tests/") and (ROOT / name).is_file():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, place / name)
+    return place
 
 
 @pytest.mark.slow
@@ -85,20 +128,23 @@ def test_it_adds_little_to_the_host_s_start(comfyui):
     assert min(seconds) <= START, f"median {statistics.median(seconds):.2f} s"
 
 
-def test_nothing_is_written_outside_the_host_s_folders(comfyui, tmp_path, checkpoints):
-    """The pack's folder cannot be written to, and home is empty: the host starts and stays so."""
+def test_nothing_is_written_outside_the_host_s_folders(comfyui, tmp_path, checkpoints, copied_pack):
+    """Neither into the pack's own folder nor into an empty home, and nothing is fetched: no proxy answers the host."""
     home = tmp_path / "home"
     home.mkdir()
-    before = shipped_files()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(home))
-        patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
-        # No proxy answers: whatever would be downloaded fails.
-        patch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-        patch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-        with comfyui_hosts.running(comfyui.cell, tmp_path / "base", checkpoints) as server:
-            assert "DefectForgeLoadMVTec" in server.object_info()
-    assert shipped_files() == before
+    before = shipped_files(copied_pack)
+    environment = {
+        "HOME": str(home),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+    }
+    base = tmp_path / "base"
+    running = comfyui_hosts.running(comfyui.cell, base, checkpoints, pack=copied_pack, environment=environment)
+    with running as server:
+        assert "DefectForgeLoadMVTec" in server.object_info()
+        assert "Failed to initialize database" not in server.log.read_text(encoding="utf-8", errors="replace")
+    assert shipped_files(copied_pack) == before
     assert [path for path in home.rglob("*") if path.is_file() and "defectforge" in str(path).lower()] == []
 
 

@@ -31,9 +31,9 @@ def test_the_pack_is_loaded_without_a_complaint(comfyui):
 
 
 @pytest.mark.parametrize("node_id", NODES)
-def test_comfyui_describes_the_node_as_the_stand_in_does(object_info, node_id):
+def test_comfyui_describes_the_node_as_the_stand_in_does(object_info, as_told_by, node_id):
     """Graphs that are made against one server have to fit the other: same inputs, same order, same outputs."""
-    ours = json.loads(json.dumps(NODES[node_id].GET_NODE_INFO_V1()))
+    ours = as_told_by(NODES[node_id].GET_NODE_INFO_V1())
     theirs = object_info[node_id]
     assert theirs["input_order"] == ours["input_order"]
     assert theirs["input"] == ours["input"]

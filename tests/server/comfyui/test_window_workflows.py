@@ -40,13 +40,19 @@ def test_the_template_browser_lists_all_with_thumbnails(shared_window):
     assert [name for name, width in cards.items() if width == 0] == [], "no thumbnail was drawn for these"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_it_opens_without_missing_nodes_and_exports_the_committed_queue_form(shared_window, comfyui, name):
-    skip_if_newer(name, comfyui)
-    shared_window.load(saved(name))
+@pytest.fixture(scope="module", params=NAMES)
+def opened(request: pytest.FixtureRequest, shared_window: Any, comfyui: Any) -> tuple[Any, str]:
+    """A window in which this workflow was opened without a complaint, and its name."""
+    skip_if_newer(request.param, comfyui)
+    shared_window.load(saved(request.param))
     assert shared_window.complaints() == ""
     shared_window.close_dialogs()
-    exported = shared_window.queue_form()
+    return shared_window, request.param
+
+
+def test_it_opens_without_missing_nodes_and_exports_the_committed_queue_form(opened):
+    window, name = opened
+    exported = window.queue_form()
     committed = saved(name, "api")
     assert without_titles(exported) == without_titles(committed)
     assert {id_: node["_meta"]["title"] for id_, node in exported.items()} == {
@@ -54,13 +60,10 @@ def test_it_opens_without_missing_nodes_and_exports_the_committed_queue_form(sha
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_nodes_are_large_enough_for_what_they_hold(shared_window, comfyui, name):
+def test_nodes_are_large_enough_for_what_they_hold(opened):
     """A node that is too small grows when it is opened, and then lies on its neighbour."""
-    skip_if_newer(name, comfyui)
-    shared_window.load(saved(name))
-    shared_window.close_dialogs()
-    grown = shared_window.page.evaluate(
+    window, name = opened
+    grown = window.page.evaluate(
         """saved => window.app.graph._nodes.filter(n => {
             const least = n.computeSize(), was = saved.find(s => String(s.id) === String(n.id)).size
             return least[0] > was[0] + 1 || least[1] > was[1] + 1
@@ -76,9 +79,7 @@ def help_pages() -> list[str]:
 
 @pytest.mark.parametrize("node_type", help_pages())
 def test_the_help_panel_shows_the_page_of_each_node_with_its_picture(shared_window, node_type):
-    name = next(name for name in NAMES if any(n["type"] == node_type for n in saved(name)["nodes"]))
-    shared_window.load(saved(name))
-    shared_window.close_dialogs()
+    shared_window.alone(node_type)
     page = (SHIPPED.parent / "nodes" / "web" / "docs" / f"{node_type}.md").read_text(encoding="utf-8")
     prose = next(line for line in page.splitlines() if line[:1].isalpha() and "[" not in line and "`" not in line)
     beginning = " ".join(prose.replace("*", "").split()[:6])
@@ -90,26 +91,28 @@ def test_the_help_panel_shows_the_page_of_each_node_with_its_picture(shared_wind
 
 
 def prepare(window: Any, nuts: Path, name: str = "inpaint_latent_noise") -> None:
-    """What the note tells a person to set first, and a small, quick sampling."""
+    """What the note tells a person to set first, with the miniature."""
     window.load(saved(name))
     window.close_dialogs()
     window.set_widget("Good photo", "root", nuts.name)
-    window.set_widget("Checkpoint", "ckpt_name", "random-sd15.safetensors")
-    window.set_widget("Working crop", "size", 128)
-    window.set_widget("Sampler", "steps", 2)
+    window.set_widget("Checkpoint", "ckpt_name", "miniature.safetensors")
+    for title in ("Denoise mask", "Working crop"):
+        window.set_widget(title, "size", 128)
 
 
-def test_run_gives_previews_on_the_canvas(window, nuts_as_input):
+def test_run_gives_previews_on_the_canvas(miniatures, window, nuts_as_input):
     prepare(window, nuts_as_input)
     window.run()
-    sizes = window.preview_sizes("Object mask", "Hole mask", "Working crop", "Masked content", "Save pair")
-    assert sizes["Object mask"] == sizes["Hole mask"] == sizes["Save pair"] == [256, 256]
+    sizes = window.preview_sizes("Object mask", "Hole mask", "Working crop", "Masked content", "Blend defect")
+    assert sizes["Object mask"] == sizes["Hole mask"] == sizes["Blend defect"] == [256, 256]
     assert sizes["Working crop"] == sizes["Masked content"] == [128, 128]
 
 
-def test_a_graph_saved_after_changing_a_widget_runs_headlessly(window, nuts_as_input, run_headless, tmp_path):
+def test_a_graph_saved_after_changing_a_widget_runs_headlessly(
+    miniatures, window, nuts_as_input, run_headless, tmp_path
+):
     prepare(window, nuts_as_input)
-    window.set_widget("Sampler", "steps", 3)
+    window.set_widget("Sampler", "steps", 12)
     window.set_widget("Prompt", "text", "a cracked nut")
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(window.window_form()), encoding="utf-8")

@@ -187,6 +187,13 @@ def test_the_window_is_given_a_picture_and_again_only_when_the_photo_changes(par
     assert changed.body != first.body
 
 
+def test_a_larger_picture_is_given_up_to_a_limit(parts, ask):
+    Image.new("RGB", (3000, 1500), (90, 60, 40)).save(parts / "hazelnut/test/hole/0.png")
+    sizes = [Image.open(io.BytesIO(ask(HOLE + more).body)).size for more in ("", "&side=600", "&side=9999")]
+    assert sizes == [(192, 96), (600, 300), (1024, 512)]
+    assert ask(HOLE + "&of=hazelnut%2Ftest%2Fhole%2F0.png").status == 200
+
+
 @pytest.mark.parametrize(
     ("address", "says"),
     [
@@ -196,6 +203,8 @@ def test_the_window_is_given_a_picture_and_again_only_when_the_photo_changes(par
         ("/defectforge/thumbnail", "index: '' is not a whole number"),
         (HOLE.replace("index=0", "index=x"), "index: 'x' is not a whole number"),
         (HOLE.replace("index=0", "index=1"), "index: 1 is out of range"),
+        (HOLE + "&side=large", "side: 'large' is not a whole number"),
+        (HOLE + "&of=hazelnut%2Ftest%2Fhole%2Fother.png", "index: 0 is hazelnut/test/hole/0.png by now, and was"),
         (HOLE.replace("category=hazelnut", "category=..%2F.."), "bare name"),
         (HOLE.replace("type=hole", "type=%2Fetc"), "bare name"),
         (HOLE.replace("split=test", "split=..%2Ftest"), "is unknown; expected one of train, test"),

@@ -89,9 +89,9 @@ def test_pictures_inside_the_page(out):
     assert all(source.startswith("data:") for source in re.findall(r'<img loading="lazy" src="([^"]+)"', page))
 
 
-def test_every_workflow_is_a_method_but_the_one_that_writes_prompts():
+def test_every_workflow_is_a_method_but_the_one_that_writes_prompts_and_those_that_need_a_trained_file():
     methods = chosen_methods(())
-    assert sorted([*methods, "img2prompt", *ON_REQUEST]) == shipped_workflows()
+    assert sorted([*methods, "img2prompt", "lora_inpaint", "lora_reference_local", *ON_REQUEST]) == shipped_workflows()
     assert methods[0] == "img2img"
     assert chosen_methods(("transplant", "img2img")) == ["img2img", "transplant"]
     assert chosen_methods(("klein_defect_local", "img2img")) == ["img2img", "klein_defect_local"]

@@ -14,7 +14,7 @@ from defectforge.nodes.algorithms.scores.choice import choose, parse_thresholds
 from defectforge.nodes.algorithms.scores.measures import score_defect
 from defectforge.nodes.algorithms.scores.sheet import ScoreSheet
 from defectforge.nodes.output_nodes import DefectForgeSaveDefectPair as Save
-from defectforge.nodes.pair_files import save_pair
+from defectforge.nodes.pairs.files import save_pair
 from PIL import Image
 
 HERE = {"filename_prefix": "set", "category": "hazelnut", "type": "hole"}
@@ -23,7 +23,7 @@ HERE = {"filename_prefix": "set", "category": "hazelnut", "type": "hole"}
 @pytest.fixture
 def save(embedded_host: Path, monkeypatch: pytest.MonkeyPatch):
     """Call the node as a server does; gives what it announces."""
-    hidden = type("Hidden", (), {"prompt": None, "extra_pnginfo": None})
+    hidden = type("Hidden", (), {"prompt": None, "extra_pnginfo": None, "unique_id": None})
     monkeypatch.setattr(Save, "hidden", hidden, raising=False)
 
     def call(image: torch.Tensor, mask: torch.Tensor, **more: Any) -> dict[str, Any]:
@@ -154,3 +154,23 @@ def test_a_picture_without_a_label_lies_apart_and_takes_no_masks_number(tmp_path
         ("nut/test/hole", 0), ("nut/unlabelled/hole", 1), ("nut/unlabelled/hole", 2), ("nut/test/hole", 1)
     ]  # fmt: skip
     assert not list(tmp_path.rglob("*.part"))
+
+
+PHOTO = {"root": "nuts", "category": "hazelnut", "split": "train", "type": "good", "index": 3}
+
+
+@pytest.mark.parametrize(
+    ("source_path", "photo", "said"),
+    [
+        (["2", 2], PHOTO, [PHOTO]),
+        ("typed.png", PHOTO, None),
+        (["2", 2], PHOTO | {"index": ["7", 0]}, None),
+        (["404", 0], PHOTO, None),
+    ],
+    ids=["linked", "typed", "computed", "missing"],
+)
+def test_it_says_which_photo_the_window_may_show_beside_the_result(save, made, source_path, photo, said):
+    nodes = {"5": ("DefectForgeSaveDefectPair", {"source_path": source_path}), "2": ("DefectForgeLoadMVTec", photo)}
+    Save.hidden.prompt = {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in nodes.items()}
+    Save.hidden.unique_id = "5"
+    assert save(made[0], made[1]).get("defectforge_source") == said

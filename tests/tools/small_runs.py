@@ -1,0 +1,60 @@
+"""Shipped workflows with random weights, small and short: what two runs of one are compared by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from defectforge.runner.graphs.export import api_path, core_nodes
+from defectforge.runner.graphs.graph import shipped_workflows
+from PIL import Image
+
+#: Small and short says as much about agreement as the study's sizes and steps; with random weights what is painted may
+#: be anything, and is saved whatever it is.
+SMALL = {
+    "KSampler": {"steps": 2},
+    "KSamplerAdvanced": {"steps": 4, "start_at_step": 1},
+    "BasicScheduler": {"steps": 3},
+    "DefectForgeCropForDefect": {"size": 128},
+    "DefectForgeDenoiseMask": {"size": 128},
+    "ImageScale": {"width": 128, "height": 128},
+    "DefectForgeKeepBest": {"thresholds": ""},
+    "DefectForgeSaveDefectPair": {"label": "visible or none"},
+}
+
+
+def in_both() -> list[str]:
+    """Workflows that ComfyUI and the embedded server run on the same small files.
+
+    The others need files of their own: newer models (test_modern_models.py), a trained LoRA (test_miniature_parity.py).
+    """
+    found = []
+    for name in shipped_workflows():
+        graph = json.loads(api_path(name).read_text(encoding="utf-8"))
+        kinds = {node["class_type"] for node in graph.values()}
+        if not kinds & {*core_nodes(), "LoraLoader"}:
+            found.append(name)
+    return found
+
+
+def options_of(name: str) -> list[str]:
+    """Random checkpoints of the kind that the workflow needs (the runner finds it), small pictures, few steps."""
+    graph = json.loads(api_path(name).read_text(encoding="utf-8"))
+    options = ["--model", "random-sd15", "--type", "hole"]
+    for node in graph.values():
+        for target, value in SMALL.get(node["class_type"], {}).items():
+            now = node["inputs"].get(target)
+            # A workflow that starts at noise, or that has no label, is one.
+            if now != "none" and not (target == "start_at_step" and now == 0):
+                options += ["--set", f"{node['_meta']['title']}.{target}={value}"]
+    return options
+
+
+def pair(out: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """The picture and its label; a picture in which nothing is visible has none."""
+    category = out / "hazelnut"
+    (image,) = [*(category / "test").rglob("*.png"), *(category / "unlabelled").rglob("*.png")]
+    masks = [np.asarray(Image.open(path)) for path in (category / "ground_truth").rglob("*_mask.png")]
+    assert len(masks) == ("test" in image.relative_to(category).parts)
+    return np.asarray(Image.open(image).convert("RGB")), masks[0] if masks else None
