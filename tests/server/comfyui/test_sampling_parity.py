@@ -233,10 +233,10 @@ def in_parts() -> Graph:
     return whole
 
 
-def controlled(file: str = "random-ldm", latent: str = "empty", advanced: bool = True, **settings: Any) -> Graph:
+def controlled(latent: str = "empty", advanced: bool = True, **settings: Any) -> Graph:
     """A ControlNet on both sides, or as the older node does it on the positive one."""
     given = graph()
-    given["control"] = node("ControlNetLoader", control_net_name=f"{file}.safetensors")
+    given["control"] = node("ControlNetLoader", control_net_name="random-ldm.safetensors")
     hint: dict[str, Any] = {"control_net": ["control", 0], "image": ["photo", 0]}
     if not advanced:
         given["steered"] = node("ControlNetApply", conditioning=["pos", 0], strength=0.7, **hint)
@@ -295,7 +295,6 @@ CASES: dict[str, Graph] = {
     "LoRA of the model alone": adapter_of_the_model_alone(),
     "parts from files of their own": in_parts(),
     "ControlNet": controlled(),
-    "ControlNet in diffusers' words": controlled("random-diffusers"),
     "ControlNet for a part of the way": controlled(start_percent=0.1, end_percent=0.6),
     "ControlNet and noise mask": controlled(latent="masked"),
     "ControlNet, the older node": controlled(advanced=False),
@@ -349,7 +348,9 @@ def inputs() -> dict[str, bytes]:
 
 @pytest.fixture(scope="module", autouse=True)
 def parts(checkpoints: Path) -> None:
-    """The random checkpoint's parts as files of their own, and a random ControlNet in both ways to write one."""
+    """The random checkpoint's parts as files of their own, and a random ControlNet.
+
+    In LDM's words: in diffusers' ComfyUI knows networks of the usual sizes only."""
     whole = load_file(str(checkpoints / "checkpoints" / "random-sd15.safetensors"))
     unet = {k[len(UNET) :]: v for k, v in whole.items() if k.startswith(UNET)}
     text = {k[len(TEXT) :]: v for k, v in whole.items() if k.startswith(TEXT)}
@@ -359,7 +360,6 @@ def parts(checkpoints: Path) -> None:
         "text_encoders/random-clip.safetensors": text,
         "vae/random-vae.safetensors": vae,
         "controlnet/random-ldm.safetensors": random_controlnet.ldm(unet),
-        "controlnet/random-diffusers.safetensors": random_controlnet.diffusers(unet),
     }
     for name, tensors in written.items():
         path = checkpoints / name
