@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[runner,embedded,benefit,export,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[runner,embedded,benefit,lora,export,dev]'
 	mkdir -p $(VENV)/src && ln -sfn "$(CURDIR)" $(VENV)/src/defectforge
 	touch $@
 

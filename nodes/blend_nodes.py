@@ -17,6 +17,8 @@ from .host import watched
 from .inpaint_nodes import StitchType
 from .schema import ADVANCED, SHOWS, newer
 
+EVEN, POISSON = "even", "poisson"
+
 
 class DefectForgeDenoiseMask(io.ComfyNode):
     """Make the denoise mask of a requested mask, in units of the working crop."""
@@ -79,7 +81,7 @@ class DefectForgeDenoiseMask(io.ComfyNode):
                     step=0.25,
                     tooltip="Latent cells (8 px of the crop) that a part of the mask must be thick for the model to "
                     "draw it. Thinner lines beside a thick part become fine lines; a mask that is thin all over is "
-                    "widened to this. 0 asks for everything.",
+                    "widened to this. 2 for models with cells of 16 px (FLUX.2). 0 asks for everything.",
                     **ADVANCED,
                 ),
             ],
@@ -178,6 +180,15 @@ class DefectForgeBlendDefect(io.ComfyNode):
                 io.Mask.Input(
                     "fine_mask", optional=True, tooltip="Lines to etch, from Denoise Mask: one, or one for each photo."
                 ),
+                io.Combo.Input(
+                    "colour",
+                    options=[EVEN, POISSON],
+                    default=EVEN,
+                    optional=True,
+                    tooltip="How match_colour takes the shift out: as one colour, or as Poisson blending does, which "
+                    "follows it all around the mask: for light that changes across the crop.",
+                    **ADVANCED,
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The photos at their own size, with the defect."),
@@ -200,10 +211,12 @@ class DefectForgeBlendDefect(io.ComfyNode):
         etch: float,
         match_colour: bool,
         fine_mask: Tensor | None = None,
+        colour: str = EVEN,
     ) -> io.NodeOutput:
         photos, results = stitch.image, image[..., :3].to("cpu", torch.float32)
         lines = None if fine_mask is None else masks_for(photos, fine_mask, "fine_mask")
-        settings = BlendSettings(feather, grain, etch, match_colour, VisibleRule(sensitivity, 2.0 * sensitivity))
+        rule = VisibleRule(sensitivity, 2.0 * sensitivity)
+        settings = BlendSettings(feather, grain, etch, match_colour, rule, colour == POISSON)
         images, labels = [], []
         for i in watched(range(count := crops.pairing(len(photos), len(results))), count):
             photo, window = i % len(photos), stitch.windows[i % len(stitch.windows)]
@@ -215,7 +228,7 @@ class DefectForgeBlendDefect(io.ComfyNode):
                 stitch.mask[photo].numpy(),
                 window.width / result.shape[1],
                 settings,
-                None if lines is None else to_array(lines[photo]),
+                None if lines is None else lines[photo].cpu().numpy(),
                 seed + i,
             )
             images.append(torch.from_numpy(made.image))

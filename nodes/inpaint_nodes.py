@@ -10,7 +10,14 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from .algorithms.compositing import crops
-from .algorithms.compositing.fills import MaskedContent, latent_mask, mismatch, prepare, set_latent_content
+from .algorithms.compositing.fills import (
+    MaskedContent,
+    latent_mask,
+    mismatch,
+    prepare,
+    scaled_for_sd,
+    set_latent_content,
+)
 from .algorithms.compositing.oblong import is_too_long, window_along
 from .algorithms.masks import as_mask_batch, binarise, bounding_box, to_array
 from .algorithms.overlay import overlay
@@ -49,7 +56,7 @@ class DefectForgeCropForDefect(io.ComfyNode):
                     max=2048,
                     step=8,
                     tooltip="Side of the crop after resizing, in px: the model's native size (Stable Diffusion 1.5: "
-                    "512, the miniature: 128).",
+                    "512, SDXL and FLUX.2 klein: 1024, the miniature: 128).",
                 ),
                 io.Combo.Input(
                     "mode",
@@ -157,7 +164,7 @@ class DefectForgeMaskedContent(io.ComfyNode):
             inputs=[
                 io.Image.Input("pixels", tooltip="The working crop; sides in multiples of 8 px."),
                 io.Mask.Input("mask", tooltip="The denoise mask of the crop: one, or one for each picture."),
-                io.Vae.Input("vae", tooltip="The checkpoint's VAE (Stable Diffusion 1.x or 2.x)."),
+                io.Vae.Input("vae", tooltip="The VAE that belongs to the model."),
                 io.Combo.Input(
                     "mode",
                     options=[content.value for content in MaskedContent],
@@ -193,6 +200,12 @@ class DefectForgeMaskedContent(io.ComfyNode):
                     tooltip="Blur of the mask in px of the crop (web UI: 4). The latent mask is set where the blurred "
                     "mask reaches one half.",
                 ),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The model that will sample: latent noise is drawn at its scale. Unplugged: Stable "
+                    "Diffusion 1.x and 2.x. SDXL and others need it for latent noise.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="Start of the sampler, with its binary noise mask."),
@@ -202,7 +215,15 @@ class DefectForgeMaskedContent(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, pixels: Tensor, mask: Tensor, vae: Any, mode: str, seed: int, denoise: float, mask_blur: float
+        cls,
+        pixels: Tensor,
+        mask: Tensor,
+        vae: Any,
+        mode: str,
+        seed: int,
+        denoise: float,
+        mask_blur: float,
+        model: Any = None,
     ) -> io.NodeOutput:
         batch, height, width = pixels.shape[:3]
         if height % crops.LATENT_CELL or width % crops.LATENT_CELL:
@@ -218,25 +239,56 @@ class DefectForgeMaskedContent(io.ComfyNode):
         pairs = [prepare(pixels[i, ..., :3], masks[i], content, mask_blur) for i in watched(range(batch), batch)]
         filled = torch.stack([picture for picture, _ in pairs])
         latent = vae.encode(filled)
+        _check_latent(latent, height, width, model)
         rows, columns = latent.shape[-2:]
         cells = torch.stack([torch.from_numpy(latent_mask(blurred, rows, columns)) for _, blurred in pairs])[:, None]
         for number, (area, set_cells) in enumerate(zip(masks, cells, strict=True)):
             if area.any() and not set_cells.any():
-                raise ValueError(_too_small(number, area, mask_blur))
-        samples = set_latent_content(latent, cells.to(latent), content, seed)
+                raise ValueError(_too_small(number, area, mask_blur, height // rows))
+        unscaled = scaled_for_sd if model is None else model.model.process_latent_out
+        samples = set_latent_content(latent, cells.to(latent), content, seed, unscaled)
         shown = ui.PreviewImage(filled, cls=cls).as_dict()
         if warning is not None:
             shown["text"] = (warning,)
         return io.NodeOutput({"samples": samples, "noise_mask": cells}, filled, ui=shown)
 
 
-def _too_small(number: int, area: Tensor, mask_blur: float) -> str:
+def _check_latent(latent: Tensor, height: int, width: int, model: Any) -> None:
+    """That the VAE took the picture whole, and that the model samples such latents.
+
+    Raises:
+        ValueError: cells that do not divide the picture (the VAE cut it, so picture and mask no longer lie on each
+            other), latents that are no pictures, or the VAE of another family than the model.
+    """
+    if latent.ndim != 4:
+        raise ValueError(
+            f"vae: it gives latents of shape {list(latent.shape)}, expected [batch, channels, height, width]. Use the "
+            "VAE of a model of still pictures."
+        )
+    rows, columns = latent.shape[-2:]
+    # A VAE halves the picture several times; 136 px in 8 rows are not cells of 17 px, but of 16 and a cut.
+    cell = 1 << max(0, (height // rows).bit_length() - 1)
+    if (rows * cell, columns * cell) != (height, width):
+        raise ValueError(
+            f"pixels: {width}x{height} px do not divide into this VAE's latent cells of {cell} px: it made "
+            f"{columns}x{rows} cells, and the picture would shift against its mask. Set the size in Crop for Defect "
+            f"(and in Denoise Mask) to a multiple of {cell}."
+        )
+    wanted = None if model is None else getattr(model.model.latent_format, "latent_channels", None)
+    if wanted is not None and wanted != latent.shape[1]:
+        raise ValueError(
+            f"vae: its latents have {latent.shape[1]} channels, but the model samples {wanted}: it belongs to a model "
+            "of another family. Load the VAE that comes with this model."
+        )
+
+
+def _too_small(number: int, area: Tensor, mask_blur: float, cell: int) -> str:
     """What to do about a mask of which no latent cell is set: the model would draw nothing, and the label would lie."""
     box = bounding_box(to_array(area))
     size = "under one half everywhere" if box is None else f"{box[3] - box[1]}x{box[2] - box[0]} px"
     return (
         f"mask: that of picture {number} ({size}, in a crop of {area.shape[1]}x{area.shape[0]} px) is smaller than the "
-        f"model can draw: after the blur of {mask_blur:g} px it sets no latent cell of {crops.LATENT_CELL} px. Enlarge "
+        f"model can draw: after the blur of {mask_blur:g} px it sets no latent cell of {cell} px. Enlarge "
         f"it in Crop for Defect: mode '{AROUND_MASK}', and a larger size (the native one of a larger model: 512 px for "
         "Stable Diffusion 1.5, 1024 px for SDXL); lower mask_blur; or place a larger hole."
     )

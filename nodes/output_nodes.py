@@ -5,20 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from comfy_api.latest import io, ui
+from PIL import Image
 from torch import Tensor
 
 from .. import __version__
 from . import host
 from .algorithms.masks import binarise, masks_for
 from .algorithms.overlay import shown as shown_on
-from .algorithms.pixels import to_pil
+from .algorithms.pixels import to_pil, to_u8
 from .algorithms.records import pair_record
 from .algorithms.scores.sheet import ScoreSheet
 from .dataset_files import PHOTO
 from .datasets.names import check_output_name
-from .pair_files import PairPaths, safe_prefix, save_pair
+from .pairs.files import PairPaths, safe_prefix, save_pair
+from .pairs.large_png import LargePicture
 from .schema import newer
 from .selection_nodes import ScoresType
+
+#: Pixels of a picture above which it is written strip by strip: a photo of 100 MP would take another 400 MB.
+_LARGE = 1 << 25
 
 AS_GIVEN, VISIBLE, REQUESTED, VISIBLE_OR_NONE, NONE = "as given", "visible", "requested", "visible or none", "none"
 
@@ -138,8 +143,8 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
                 scores=rows[i],
             )
             paths = save_pair(
-                to_pil(image[i, ..., :3]),
-                to_pil(areas[i]) if labelled else None,
+                _picture(image[i, ..., :3]),
+                _picture(areas[i]) if labelled else None,
                 program.output_directory(),
                 prefix,
                 category,
@@ -156,6 +161,16 @@ class DefectForgeSaveDefectPair(io.ComfyNode):
         if refused:
             shown["text"] = tuple(f"draw {entry['draw']}: {entry['reason']}" for entry in refused)
         return io.NodeOutput(ui=shown)
+
+
+def _picture(image: Tensor) -> Image.Image | LargePicture:
+    """One IMAGE ``[H, W, 3]`` or MASK ``[H, W]`` as what `save_pair` writes."""
+    height, width = image.shape[:2]
+    if height * width <= _LARGE:
+        return to_pil(image)
+    return LargePicture(
+        width, height, image.shape[2] if image.ndim == 3 else 1, lambda start, end: to_u8(image[start:end])
+    )
 
 
 def _photo_of(prompt: dict[str, Any] | None, node_id: str | None) -> dict[str, Any] | None:

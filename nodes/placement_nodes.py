@@ -15,7 +15,9 @@ from .algorithms.placement.defects import AS_TYPE, ORIENTATIONS, TYPES, type_nam
 from .algorithms.placement.defects.place import REAL_SHAPES, PlaceSettings, place_defects
 from .algorithms.placement.foreground import find_part
 from .algorithms.placement.prior import MaskPrior, fit_prior
-from .dataset_files import find_photo
+from .dataset_files import find_category, find_photo, open_disk
+from .datasets.names import PART, stem_of
+from .datasets.reader import Photo
 from .host import watched
 from .part_inputs import part_of
 from .schema import SHOWS, newer
@@ -259,16 +261,19 @@ def _from_folder(
 ) -> tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]]:
     masks, parts = [], []
     count = find_photo(root, category, "test", type, 0).count
+    own_parts = _own_parts(root, category)
     for number in watched(range(min(count, most)), min(count, most)):
         photo = find_photo(root, category, "test", type, number)
         picture = photo.photo.read()
         mask = photo.photo.read_mask(picture)
         if mask is None:
             continue
-        image = picture.pixels
         masks.append(mask.area)
+        own = own_parts.get(stem_of(photo.path.name))
+        part = own.read_mask(picture) if own is not None else None
         try:
-            parts.append(find_part(image))
+            # The defect may look like the background: openings belong to the part.
+            parts.append(part.area if part is not None else find_part(picture.pixels, 1.0))
         except ValueError as error:
             raise ValueError(f"{photo.relative}: {error}") from error
     if not masks:
@@ -277,6 +282,12 @@ def _from_folder(
             "learn from. Add masks, or choose a type that has them."
         )
     return masks, parts
+
+
+def _own_parts(root: str, category: str) -> dict[str, Photo]:
+    """Masks of the parts that somebody put beside the photos (the runner does), by the photos' names."""
+    _, found = find_category(root, category, open_disk())
+    return {stem_of(photo.path.name): photo for photo in found.photos("test", PART)}
 
 
 def _from_batch(

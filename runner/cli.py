@@ -39,6 +39,7 @@ def graph_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--set", "set_", multiple=True, metavar="'Title.input=value'", help="Set an input by its node's title."
         ),
         click.option("--model", metavar="NAME", help="Checkpoint and working size together; see `defectforge models`."),
+        click.option("--lora", metavar="FILE", help="File of the LoRA loader; our own server gets a copy of it."),
         click.option(
             "--server", multiple=True, metavar="URL", help="A ComfyUI server; without it, our own is started."
         ),
@@ -69,13 +70,37 @@ def graph_options(command: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--thresholds", type=click.Path(dir_okay=False, path_type=Path), help="What a draw must reach: a file.")
 @click.option("--label", type=click.Choice(["visible", "requested"]), help="What the mask holds; visible by default.")
+@click.option("--part-masks", type=FOLDER, metavar="DIR", help="Your own masks of the parts, named as the photos are.")
+@click.option(
+    "--real-masks",
+    type=click.IntRange(0, 1000),
+    metavar="N",
+    help="Real masks of --type that new ones are made like; by default up to 32, 0 draws the type.",
+)
 @click.option("--out", type=FOLDER, help="Output folder; the same command continues an interrupted run.")
+@click.option("--references", type=click.IntRange(1), metavar="N", help="Do every draw with each of N references.")
+@click.option("--seeds", type=click.IntRange(1), metavar="N", help="Do every draw with each of N seeds.")
 @click.option("--shard", metavar="i/N", help="Only the i-th of N parts of the jobs.")
+@click.option("--cluster", metavar="auto|local|ADDRESS", help="Shards on a Ray cluster, one server for each GPU.")
+@click.option("--store", metavar="ADDRESS", help="With --cluster: what machines share (a folder, s3://...).")
+@click.option("--shard-size", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Jobs of a shard.")
+@click.option("--stations", type=click.IntRange(1), help="With --cluster: servers; by default one for each GPU.")
+@click.option("--dry-run", "dry", is_flag=True, help="Say what would be done and what it would take; do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
 @click.option("--stall-seconds", type=click.FloatRange(0.1, 1e6), default=300.0, hidden=True)
 @graph_options
 def run(
-    plan: Path | None, as_json: bool, stall_seconds: float, set_: tuple[str, ...], type_: str | None, **options: Any
+    plan: Path | None,
+    as_json: bool,
+    stall_seconds: float,
+    set_: tuple[str, ...],
+    type_: str | None,
+    dry: bool,
+    cluster: str | None,
+    store: str | None,
+    shard_size: int,
+    stations: int | None,
+    **options: Any,
 ) -> int:
     """Run WORKFLOW over the good photos of a dataset.
 
@@ -90,6 +115,15 @@ def run(
         if plan is not None:
             request = with_plan_file(request, plan)
         # Late: a plan that is wrong is told before the second that this takes.
+        if dry:
+            from .commands.dry_run import dry_run
+
+            return dry_run(request, reporter)
+        if cluster is not None:
+            from .cluster.driver import run_on_cluster
+            from .cluster.program import Cluster
+
+            return run_on_cluster(request, Cluster(cluster, store, shard_size, stations), reporter)
         from .commands.run import run as run_request
         from .servers.worker import Timing
 
@@ -312,6 +346,21 @@ def benefit(type_: str | None, **options: Any) -> int:
 
 @cli.command()
 @click.argument("out", type=FOLDER)
+@click.argument("shards", type=FOLDER, nargs=-1, required=True, metavar="SHARD...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON event a line on stdout.")
+def merge(out: Path, shards: tuple[Path, ...], as_json: bool) -> int:
+    """Join the outputs of `run --shard 1/N` to `N/N`: files, journal and manifest as one run would have given them.
+
+    Names what is missing or double (exit code 1). The same command goes on after an interruption, and with more shards.
+    """
+    from .commands.merge_command import merge_shards
+
+    reporter = make_reporter(as_json)
+    return guarded(reporter, lambda: merge_shards(out, shards, reporter))
+
+
+@cli.command()
+@click.argument("out", type=FOLDER)
 @click.option("--single-file", is_flag=True, help="Pictures inside the page, at 512 px.")
 def report(out: Path, single_file: bool) -> int:
     """A page of a run's pairs, OUT/report.html: to look at, to filter, to mark. Also while the run goes on."""
@@ -356,6 +405,41 @@ def compare(type_: str | None, **options: Any) -> int:
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: compare_methods(CompareRequest(type=type_, **options), reporter))
+
+
+@cli.command()
+@click.option("--data", type=FOLDER, required=True, metavar="ROOT", help="Dataset with real defects and their masks.")
+@click.option("--category", help="Category of the dataset; may be left out where there is one.")
+@click.option("--type", "type_", required=True, help="Defect type to learn.")
+@click.option("--layout", metavar="NAME", help="Layout of the dataset; by default it is found by what is there.")
+@click.option("--photos", metavar="A,B,...", help="Only these photos of the type, by name; the first 20 by default.")
+@click.option("--model", default="miniature", show_default=True, metavar="NAME|FILE", help="Checkpoint to learn for.")
+@click.option("--models", type=FOLDER, help="Models folder; that of the embedded server by default.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The .safetensors file.")
+@click.option("--rank", type=int, help="Size of the adapters; 8 by default, 4 to 16 are usual.")
+@click.option("--text-encoder", is_flag=True, help="The text encoder learns, too.")
+@click.option("--steps", type=int, help="Steps; 250 for the miniature, 800 else.")
+@click.option("--batch", type=int, help="Defects in a step; 4 for the miniature, 2 else.")
+@click.option("--learning-rate", type=float, help="0.002 for the miniature, 0.0001 else.")
+@click.option("--prior", type=float, help="Weight of the good photos, which keep the model as it is; 0.3, 0: none.")
+@click.option("--around", type=float, help="Weight of what surrounds a defect; 0.15 by default.")
+@click.option("--turns/--no-turns", default=True, help="Also turned and mirrored views; not for parts with one way up.")
+@click.option("--size", type=int, help="Side of the working crop in px; the model's own by default.")
+@click.option("--seed", type=int, help="0 by default; same seed, same file.")
+@click.option("--prompt", help="What it is called; 'defective CATEGORY with TYPE' by default.")
+@click.option("--device", help="cpu, cuda, cuda:1 ...; the best one by default.")
+@click.option("--threads", type=click.IntRange(1, 256), help="Of the CPU; all by default.")
+def lora(type_: str, **options: Any) -> int:
+    """Train an adapter (LoRA) on 1 to 20 real defects. The same command goes on where it was stopped.
+
+    FILE is in the format of ComfyUI's LoRA loaders; FILE.training holds samples on the way. Photos that were trained on
+    are recorded in the file, and `defectforge benefit` refuses them in a test set.
+    """
+    from .commands.lora_command import LoraRequest
+    from .commands.lora_command import lora as train_lora
+
+    reporter = make_reporter(False)
+    return guarded(reporter, lambda: train_lora(LoraRequest(type=type_, **options), reporter))
 
 
 def guarded(reporter: Any, work: Callable[[], int]) -> int:

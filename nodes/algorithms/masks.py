@@ -6,6 +6,8 @@ Three masks are never mixed up in this project: the *label* mask (hard, what a d
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +18,9 @@ from torch import Tensor
 
 #: ComfyUI's LoadImage gives this size when a picture has no alpha channel.
 _EMPTY_MASK_SIZE = (64, 64)
+
+#: Pixels above which a mask's memory is worth a thought: 130 MB.
+_LARGE = 1 << 25
 
 
 def as_mask_batch(mask: Tensor, batch: int, height: int, width: int, name: str = "mask") -> Tensor:
@@ -93,7 +98,7 @@ def grow_and_feather(label: NDArray[np.bool_], grow: float, feather: float) -> N
     """
     if grow < 0 or feather < 0:
         raise ValueError(f"grow and feather are distances in px and cannot be negative; got {grow} and {feather}")
-    out = np.zeros(label.shape, np.float32)
+    out = zeros(label.shape)
     box = bounding_box(label)
     if box is None:
         return out
@@ -130,9 +135,21 @@ def as_batch(pictures: Sequence[Tensor]) -> Tensor:
 
 
 def _as_floats(area: NDArray[np.bool_] | NDArray[np.float32]) -> Tensor:
-    """1.0 where an area is set. Zeros that are never written to take no memory, and most of a photo has no defect."""
+    """1.0 where an area is set."""
     if area.dtype != np.bool_:
         return torch.from_numpy(np.asarray(area, np.float32))
-    out = np.zeros(area.shape, np.float32)
+    out = zeros(area.shape)
     np.copyto(out, 1.0, where=np.asarray(area, bool))
     return torch.from_numpy(out)
+
+
+def zeros(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Zeros of which those that are never written to take no memory; most of a photo has no defect.
+
+    numpy asks for pages of 2 MB, of which a few rows of a mask touch nearly all.
+    """
+    count = math.prod(shape)
+    if count < _LARGE or not hasattr(mmap, "MAP_PRIVATE"):  # Windows has no such flag, and hands out memory lazily
+        return np.zeros(shape, np.float32)
+    memory = mmap.mmap(-1, 4 * count, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(memory, np.float32).reshape(shape)

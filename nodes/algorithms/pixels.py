@@ -46,19 +46,21 @@ def to_pil(image: Tensor) -> Image.Image:
 def reduced(image: Tensor, side: int) -> Tensor:
     """A copy of pictures ``[B, H, W, C]`` of at most `side` px, by whole steps; up to that size they are themselves.
 
-    Each pixel is the mean of a square; what is left over at the right and at the bottom is cut off.
+    Each pixel is the mean of a square, of large squares of every second or third row and column; what is left over at
+    the right and at the bottom is cut off.
     """
     batch, height, width, channels = image.shape
     step = -(-max(height, width) // side)
     if step == 1:
         return image
     rows, columns = max(1, height // step), max(1, width // step)
+    wide, some = min(step, width), max(1, step // 3)
     out = image.new_empty(batch, rows, columns, channels)
     for row in range(rows):
         # Row by row, so that nothing of the size of the photo is made on the way.
-        strip = image[:, row * step : (row + 1) * step, : columns * step]
-        tall, wide = strip.shape[1], strip.shape[2] // columns
-        out[:, row] = strip.reshape(batch, tall, columns, wide, channels).mean(dim=(1, 3))
+        strip = image[:, row * step : (row + 1) * step : some, : columns * wide]
+        squares = strip.reshape(batch, strip.shape[1], columns, wide, channels)[:, :, :, ::some]
+        out[:, row] = squares.mean(dim=(1, 3))
     return out
 
 

@@ -51,8 +51,27 @@ class Mask:
         return float(self.area.mean())
 
 
+class ConstantMaskError(ReadError):
+    """A mask of one level throughout, the level in `level`."""
+
+    def __init__(self, level: float) -> None:
+        what = "marks nothing" if level == 0 else f"has one level throughout ({level:g})"
+        super().__init__(
+            "data.mask_constant",
+            f"{what}, so it says nothing about where something is",
+            expected="a mask with one part of the photo marked and the rest not",
+            mend="Draw the mask again, or take its photo out of the dataset",
+        )
+        self.level = level
+
+
 def read_masks(
-    paths: Sequence[Path], photo: Path, stored: tuple[int, int], orientation: int = 1, limit: int | None = None
+    paths: Sequence[Path],
+    photo: Path,
+    stored: tuple[int, int],
+    orientation: int = 1,
+    limit: int | None = None,
+    of_part: bool = False,
 ) -> Mask:
     """The union of the masks of one photo.
 
@@ -62,19 +81,25 @@ def read_masks(
         stored: width and height of the photo in its file.
         orientation: of the photo, EXIF's: a mask of the stored size is turned with the photo, an upright one is not.
         limit: most pixels; by default that of `pictures.max_pixels`.
+        of_part: they mark the part, not a defect: a texture's part may be all of its photo.
 
     Raises:
-        ReadError: not readable, of another size than the photo, or constant.
+        ReadError: not readable, of another size than the photo, or constant (of a part: black).
     """
     area = np.zeros(upright_size(stored, orientation)[::-1], bool)
     notes: list[str] = []
     for path in paths:
         with opened(path, limit) as file:
             turn = _turn(file, path, photo, stored, orientation, file.notes)
-            area |= turned(_cut(file), turn)
+            try:
+                area |= turned(_cut(file), turn)
+            except ConstantMaskError as error:
+                if not of_part or error.level <= 0:
+                    raise
+                area[:] = True
         notes += [f"{shown(path.name)}: {text}" for text in file.notes]
     share = float(area.mean())
-    if share > LARGEST_USUAL_SHARE:
+    if share > LARGEST_USUAL_SHARE and not of_part:
         names = ", ".join(shown(path.name) for path in paths[:3])
         notes.append(f"{names}: marks {share:.0%} of the photo as defect; is the mask inverted (white ground)?")
     return Mask(area, tuple(notes))
@@ -131,7 +156,7 @@ def _half(values: NDArray[Any], notes: list[str]) -> NDArray[np.bool_]:
     """Cut at half of the values' own range; small whole numbers are kinds of defect, of which each counts."""
     low, high = float(values.min()), float(values.max())
     if low == high:
-        raise _constant(low)
+        raise ConstantMaskError(low)
     if values.dtype.kind != "f" and low == 0 and 1 < high <= _MOST_KINDS:
         notes.append(f"its levels 0 to {high:g} are read as numbers of kinds of defect: each above 0 counts")
         return np.asarray(values > 0)
@@ -155,7 +180,7 @@ def _by_palette(picture: Image.Image, notes: list[str]) -> NDArray[np.bool_]:
     entries = np.asarray(picture)
     used = np.unique(entries)
     if len(used) == 1:
-        raise _constant(float(used[0]))
+        raise ConstantMaskError(float(used[0]))
     flat = picture.getpalette("RGB") or []
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(flat) // 3] = np.asarray(flat, np.uint8).reshape(-1, 3)
@@ -177,7 +202,7 @@ def _by_colour(rgb: NDArray[np.uint8], notes: list[str]) -> NDArray[np.bool_]:
     packed = (rgb[..., 0].astype(np.uint32) << 16) | (rgb[..., 1].astype(np.uint32) << 8) | rgb[..., 2]
     codes, counts = np.unique(packed, return_counts=True)
     if len(codes) == 1:
-        raise _constant(float(rgb.max()))
+        raise ConstantMaskError(float(rgb.max()))
     colours = np.stack([codes >> 16, (codes >> 8) & 255, codes & 255], axis=-1).astype(np.int32)
     if not (colours[:, :1] != colours).any():
         return _half(rgb[..., 0], notes)
@@ -192,13 +217,3 @@ def _by_colour(rgb: NDArray[np.uint8], notes: list[str]) -> NDArray[np.bool_]:
     plain = len(codes) <= _MOST_COLOURS
     marked = distance > 16 if plain else distance >= distance.max() / 2.0
     return np.asarray(marked[np.searchsorted(codes, packed)])
-
-
-def _constant(level: float) -> ReadError:
-    what = "marks nothing" if level == 0 else f"has one level throughout ({level:g})"
-    return ReadError(
-        "data.mask_constant",
-        f"{what}, so it says nothing about where the defect is",
-        expected="a mask with the defect marked and the ground not",
-        mend="Draw the mask again, or take its photo out of the dataset",
-    )

@@ -20,6 +20,9 @@ PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".
 GOOD = "good"
 GOOD_NAMES = frozenset({GOOD, "ok", "normal"})
 
+#: The type under which a photo goes with the mask of its part, instead of one of a defect.
+PART = "part-mask"
+
 #: What NAS boxes, file managers, notebooks and file systems leave in folders, in lower case. Hidden names besides.
 _LITTER = frozenset(
     {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from .disk import Disk
 from .errors import ReadError
 from .layouts import LAYOUTS, TEST, Layout, Shelf
 from .masks import Mask, read_masks
-from .names import GOOD, listed, mask_stem, natural_key, nfc, shown, stem_of
+from .names import GOOD, PART, listed, mask_stem, natural_key, nfc, shown, stem_of
 from .pictures import Picture, read_photo
 
 
@@ -39,12 +39,14 @@ class Photo:
         return read_photo(self.path)
 
     def read_mask(self, picture: Picture) -> Mask | None:
-        """Where the defect is on the picture; None without a mask.
+        """Where the defect (of the type `PART`: the part) is on the picture; None without a mask.
 
         Raises:
             ReadError: a mask cannot be read, or is none.
         """
-        return read_masks(self.masks, self.path, picture.stored, picture.orientation) if self.masks else None
+        if not self.masks:
+            return None
+        return read_masks(self.masks, self.path, picture.stored, picture.orientation, of_part=self.type == PART)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,21 @@ class Category:
     def folders_of(self, split: str, type_: str) -> list[Path]:
         """The folders that hold the photos of a type."""
         return [shelf.folder for shelf in self.shelves if shelf.split == split and shelf.type == nfc(type_)]
+
+    def with_masks_in(self, folder: Path) -> Category:
+        """The same photos, with masks of somebody's own from a folder, in the places where theirs would be.
+
+        Those of a type lie in the folder as its photos do in the dataset, ``<category>/<split>/<type>``, or with fewer
+        of these steps; those of good parts, and only those, also right in it.
+        """
+
+        def own(shelf: Shelf) -> Shelf:
+            name, split, type_ = self.folder.name, shelf.split, shelf.type
+            places = [folder / name / split / type_, folder / split / type_, folder / name / type_, folder / type_]
+            places += [folder / name, folder] if type_ == GOOD else []
+            return replace(shelf, masks=tuple(place for place in places if place.is_dir()))
+
+        return replace(self, shelves=tuple(map(own, self.shelves)))
 
     def _places(self, split: str, type_: str) -> list[tuple[Shelf, Path, Path | None]]:
         """Every photo of a type: its shelf, its file, and the mask that lies beside it."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints.lora_files import metadata_of
 from ..errors import request_error
 
 SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 #: As the layout names a photo: ``hazelnut/test/hole/000.png``, whatever lies before it.
 ADDRESS = re.compile(r"[^\"'\s,;:]+/(?:train|test|test_public)/[^\"'\s,;:]+\.(?:png|jpe?g|bmp|tiff?|webp)", re.I)
-MOST_HEADER = 64 << 20
+#: Keys of a LoRA's metadata that hold the hash of a model.
+MODEL_HASH = re.compile(r"hash(_sha256)?$", re.I)
 
 Find = Callable[[str, str], Path | None]
 """(folder, file) of a model -> where it lies here."""
@@ -43,6 +44,9 @@ class TrainingRecords:
         texts = list(self._named)
         for model in record.get("models") or []:
             if model.get("folder") != "loras":
+                continue
+            if model.get("trained_on"):  # `run` has written it down
+                texts.append(json.dumps(model["trained_on"]))
                 continue
             path = self._find("loras", model["file"])
             if path is None:
@@ -77,13 +81,8 @@ def metadata(path: Path) -> str:
         RequestError: no such file, or no safetensors file.
     """
     try:
-        with path.open("rb") as file:
-            length = struct.unpack("<Q", file.read(8))[0]
-            if length > MOST_HEADER:
-                raise ValueError(f"a header of {length} bytes")
-            header = json.loads(file.read(length))
-        values = [str(value) for value in (header.get("__metadata__") or {}).values()]
-    except (OSError, ValueError, struct.error, AttributeError) as error:
+        found = metadata_of(path)
+    except (OSError, ValueError) as error:
         raise request_error(
             "benefit.broken_record",
             f"the training record cannot be read: {error}",
@@ -91,6 +90,8 @@ def metadata(path: Path) -> str:
             expected="a whole safetensors file",
             mend="replace the file",
         ) from error
+    # Trainers also write hashes of the base model and of the file itself, which are no photos.
+    values = [value for key, value in found.items() if not MODEL_HASH.search(key)]
     # A JSON text inside JSON: its slashes and quotes may be escaped.
     return "\n".join(values).replace("\\/", "/")
 

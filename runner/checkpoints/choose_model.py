@@ -102,14 +102,22 @@ def _offered(graph: Graph, object_info: dict[str, Any]) -> set[str]:
 
 
 def missing_models(
-    graph: Graph, object_info: dict[str, Any], url: str, workflow: Workflow | None = None, models_folder: str = "models"
+    graph: Graph,
+    object_info: dict[str, Any],
+    url: str,
+    workflow: Workflow | None = None,
+    models_folder: str = "models",
+    refused: Collection[tuple[str, str]] = (),
 ) -> tuple[list[Problem], set[tuple[str, str]]]:
-    """(one problem a missing file, the inputs that name one: they need no second complaint)."""
+    """(one problem a missing file, the inputs that name one: they need no second complaint).
+
+    `refused` are inputs whose file would not help if it were there.
+    """
     problems: list[Problem] = []
     named: set[tuple[str, str]] = set()
     for node_id, name, folder, file in files_named(graph):
         spec = specs_of(object_info.get(graph[node_id]["class_type"], {})).get(name)
-        if spec is None or spec.choices is None or file in spec.choices:
+        if spec is None or spec.choices is None or file in spec.choices or (node_id, name) in refused:
             continue
         named.add((node_id, name))
         model = by_file(file)
@@ -118,11 +126,13 @@ def missing_models(
         sha = (model.sha256 if model else None) or told.get("hash") or ""
         size = f", {model.bytes} bytes" if model and model.bytes else ""
         mend = f"download {source} into {models_folder}/{folder}" if source else f"put it into {models_folder}/{folder}"
+        if source and not source.partition("?")[0].endswith(f"/{file}"):
+            mend += f" as {file}"
         if model is not None and model.is_generated:
             mend = f"defectforge models fetch {model.name}"
             if not can_generate(model):
                 mend = "this installation does not hold its weights; use --model random-sd15 to try out the machinery"
-        elif folder == "checkpoints":
+        elif folder == "checkpoints" and _fits("miniature", graph):
             mend += ", or use --model miniature"
         problems.append(
             Problem(
@@ -135,6 +145,14 @@ def missing_models(
             )
         )
     return problems, named
+
+
+def _fits(name: str, graph: Graph) -> bool:
+    """Whether `--model NAME` would be taken in this graph."""
+    try:
+        return bool(settings_for(name, graph))
+    except RequestError:
+        return False
 
 
 def _told_by_workflow(workflow: Workflow | None, file: str) -> dict[str, Any]:

@@ -18,17 +18,30 @@ from ..graphs.graph import Graph, title_of
 from ..graphs.overrides import Setting
 from . import miniature
 
-# Nodes that are told the working size.
+# Nodes that are told the working size: one side, or width and height.
 WORKING_SIZE = ("DefectForgeCropForDefect", "DefectForgeDenoiseMask")
-# Loader class -> the input that names its file.
-CHECKPOINT_LOADERS = {"CheckpointLoaderSimple": "ckpt_name", "unCLIPCheckpointLoader": "ckpt_name"}
+WORKING_AREA = ("EmptyLatent", "EmptyFlux2Latent", "Flux2Scheduler")
+# Loader class -> the input that names its file: whole checkpoints, and diffusion models by themselves.
+CHECKPOINT_LOADERS = {
+    "CheckpointLoaderSimple": "ckpt_name",
+    "unCLIPCheckpointLoader": "ckpt_name",
+    "UNETLoader": "unet_name",
+}
 FOLDER_OF_INPUT = {
     "ckpt_name": "checkpoints",
-    "clip_name": "clip_vision",
+    "unet_name": "diffusion_models",
+    "clip_name": "text_encoders",
+    "clip_name1": "text_encoders",
+    "clip_name2": "text_encoders",
     "lora_name": "loras",
     "vae_name": "vae",
     "control_net_name": "controlnet",
 }
+# The same input name means another folder in some loaders.
+FOLDER_OF_LOADER = {"CLIPVisionLoader": "clip_vision"}
+#: Kind that a graph names -> kinds that do its work as well. Plain models of both families take the same nodes; a
+#: 9-channel UNet takes the noise mask of a plain inpainting graph as its own mask.
+DOES_AS_WELL = {"sd15": ("sd15-inpaint", "sdxl"), "sdxl": ("sd15", "sd15-inpaint")}
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ def path_of(model: Model, directory: Path) -> Path:
 
 
 def checkpoint_loaders(graph: Graph) -> Iterator[tuple[str, str, str]]:
-    """(node id, input name, file name) of every checkpoint loader."""
+    """(node id, input name, file name) of every loader of a checkpoint or of a diffusion model by itself."""
     for node_id, node in graph.items():
         name = CHECKPOINT_LOADERS.get(node["class_type"])
         if name is not None and isinstance(node["inputs"].get(name), str):
@@ -114,7 +127,8 @@ def files_named(graph: Graph) -> Iterator[tuple[str, str, str, str]]:
     for node_id, node in graph.items():
         for name, value in node["inputs"].items():
             if name in FOLDER_OF_INPUT and isinstance(value, str) and "Loader" in node["class_type"]:
-                yield node_id, name, FOLDER_OF_INPUT[name], value
+                folder = FOLDER_OF_LOADER.get(node["class_type"], FOLDER_OF_INPUT[name])
+                yield node_id, name, folder, value
 
 
 def settings_for(name: str, graph: Graph) -> list[Setting]:
@@ -144,10 +158,10 @@ def _of_needed_kind(model: Model, present_file: str, title: str) -> Model:
     present = by_file(present_file)
     if present is None or present.kind == model.kind:
         return model
-    if (present.kind, model.kind) == ("sd15", "sd15-inpaint"):
-        return model  # a 9-channel UNet takes the noise mask of a plain inpainting graph as its own mask
+    if model.kind in DOES_AS_WELL.get(present.kind, ()) and model.folder == present.folder:
+        return model
     for other in table():
-        if other.family == model.family and other.kind == present.kind:
+        if other.family == model.family and other.kind == present.kind and other.folder == present.folder:
             return other
     fitting = [other.name for other in table() if other.kind == present.kind]
     raise request_error(
@@ -166,7 +180,7 @@ def size_settings(graph: Graph, native_size: int) -> list[Setting]:
         title, inputs = title_of(graph, node_id), node["inputs"]
         if node["class_type"] in WORKING_SIZE and type(inputs.get("size")) is int:
             settings.append(Setting(title, "size", native_size))
-        scales = node["class_type"].startswith("EmptyLatent") or title.lower().startswith("working ")
+        scales = node["class_type"].startswith(WORKING_AREA) or title.lower().startswith("working ")
         if scales and type(inputs.get("width")) is int and type(inputs.get("height")) is int:
             settings += [Setting(title, "width", native_size), Setting(title, "height", native_size)]
     return settings

@@ -25,8 +25,10 @@ STUDY = (
     "instruct_pix2pix", "instruct_pix2pix_inpaint", "instruct_pix2pix_locked", "reimagine_normal", "reimagine_defect",
     "reference_only", "reference_only_balanced", "reference_only_prompt", "reference_local",
 )  # fmt: skip
-#: No method of its own: it writes the prompt that others use, and needs a captioning model.
-LEFT_OUT = ("img2prompt",)
+#: No methods by themselves: one writes the prompt that others use, two need a LoRA that somebody has trained.
+LEFT_OUT = ("img2prompt", "lora_inpaint", "lora_reference_local")
+#: They need files and a server of their own: compared when `--only` names them.
+ON_REQUEST = ("sdxl_inpaint", "sdxl_inpaint_unet", "sdxl_reference_local", "klein_defect_local")
 DRAWN_SIZE, DRAWN_SEED, DRAWN_DEFECTIVE = 512, 1, 4
 
 
@@ -91,7 +93,7 @@ def compare(request: CompareRequest, reporter: Reporter) -> int:
 
 
 def chosen_methods(only: Sequence[str]) -> list[str]:
-    """Workflows that ship, the study's first.
+    """Workflows that ship, the study's first; without `only` those that run without a download.
 
     Raises:
         RequestError: `only` names one that does not.
@@ -107,7 +109,7 @@ def chosen_methods(only: Sequence[str]) -> list[str]:
             expected="the name of a workflow that comes along",
             mend="there is " + ", ".join(ordered),
         )
-    return [name for name in ordered if not only or name in only]
+    return [name for name in ordered if (name in only if only else name not in ON_REQUEST)]
 
 
 def drawn(request: CompareRequest, reporter: Reporter) -> Path:
@@ -144,10 +146,12 @@ def run_one(request: CompareRequest, method: str, data: Path, ships: Fleet, repo
         seed=request.seed,
         model=model_for(method, request.model, drawn=request.data is None),
         out=request.out / method,
+        # Every method is to have the same masks, as far as it can.
+        real_masks=0,
     )
     workflow = load_workflow(asked)
     check_place(request.out / method, data)
     prepared = [
-        prepare(asked, workflow, site, lambda text: reporter.event("note", {"text": text})) for site in ships.sites
+        prepare(asked, [workflow], site, lambda text: reporter.event("note", {"text": text})) for site in ships.sites
     ]
     return drive(asked, prepared[0], ships, reporter, Timing())

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints.choose_lora import lora_settings, strange_loras
 from ..checkpoints.choose_model import Choice, choose, missing_models, raise_if
+from ..checkpoints.families import misfits
 from ..checkpoints.fetch import check_hash, fetch
-from ..checkpoints.models import by_file, files_named, local_path, models_directory
+from ..checkpoints.models import CHECKPOINT_LOADERS, by_file, files_named, local_path, models_directory
 from ..errors import DefectForgeError, Problem, quoted, request_error
 from ..graphs.convert import queue_form
 from ..graphs.graph import Graph, Workflow, load
 from ..graphs.overrides import Setting, apply, parse_sets, parse_varies
 from ..graphs.roles import find_roles
 from ..graphs.schema import find_problems
-from ..plans.plan import Plan, Selection, make_plan
+from ..plans.plan import Method, Plan, Selection, plan_of
 from ..servers.client import Client, ServerInfo
 from .choice import choice_settings, planned
+from .parts import hand_over
 from .request import LIMITS, Request, shard_of
 
 Say = Callable[[str], None]
@@ -33,6 +36,16 @@ class Prepared:
     plan: Plan
     choice: Choice
     sets: tuple[Setting, ...]
+    model: str | None = None
+    """Where the plan names one for this workflow alone."""
+    methods: tuple[Prepared, ...] = ()
+    """Where the plan has several workflows: all of them, each with the plan as its jobs see it."""
+    data_as: str | None = None
+    """What records call the dataset, where the one that is read is a copy."""
+
+    @property
+    def each(self) -> tuple[Prepared, ...]:
+        return tuple(replace(method, data_as=self.data_as) for method in self.methods) or (self,)
 
 
 @dataclass
@@ -64,8 +77,7 @@ def selection_of(request: Request) -> Selection:
             expected=f"at most {MOST_DRAWS} in one run",
             mend="split the work: other seeds (--seed) into other folders (--out)",
         )
-    for name in ("category", "type"):
-        text = getattr(request, name)
+    for name, text in (("category", request.category), ("type", request.type), *(("types", t) for t in request.types)):
         if text is not None and not text.isprintable():
             raise request_error(
                 "data.name",
@@ -82,21 +94,56 @@ def selection_of(request: Request) -> Selection:
         seed=request.seed or 0,
         shard=shard_of(request.shard),
         layout=request.layout,
+        part_masks=request.part_masks,
+        types=request.types,
+        references=request.references or 1,
+        seeds=request.seeds or 1,
     )
 
 
-def prepare(request: Request, workflow: Workflow, site: Site, say: Say) -> Prepared:
+def prepare(request: Request, workflows: Sequence[Workflow], site: Site, say: Say) -> Prepared:
     """Convert, override, choose the model, check, and plan.
+
+    Args:
+        workflows: as `each_workflow` names them.
 
     Raises:
         RequestError: with every problem that was found at that stage.
     """
     object_info = site.client.object_info()
-    graph, choice, sets, problems = checked_graph(request, workflow, site, object_info, say)
-    raise_if(problems)
-    axes = parse_varies(request.vary, graph, object_info)
-    plan = make_plan(graph, find_roles(graph, workflow.name), selection_of(request), axes, sets)
-    return Prepared(workflow, plan, choice, tuple(sets))
+    selection = selection_of(request)
+    methods: list[Method] = []
+    parts: list[Prepared] = []
+    for each, loaded in zip(each_workflow(request), workflows, strict=True):
+        graph, choice, sets, problems = checked_graph(each, loaded, site, object_info, say)
+        raise_if(problems)
+        axes = parse_varies(each.vary, graph, object_info)
+        shared = hand_over(each, graph, selection, object_info, sets, axes, say)
+        method = Method(graph, find_roles(graph, loaded.name), tuple(axes), tuple(sets), loaded.name, shared)
+        methods.append(method)
+        parts.append(Prepared(loaded, Plan(graph, method.roles, ()), choice, method.settings, each.model))
+    plan = plan_of(methods, selection)
+    if len(parts) == 1:
+        return replace(parts[0], plan=plan)
+    each_part = tuple(replace(part, plan=plan.of_method(number)) for number, part in enumerate(parts))
+    return replace(parts[0], plan=plan, methods=each_part)
+
+
+def each_workflow(request: Request) -> list[Request]:
+    """The request for each workflow of a plan: what is said for it alone comes after what is said for all."""
+    if not request.workflows:
+        return [request]
+    return [
+        replace(
+            request,
+            workflow=chosen.workflow,
+            set=(*request.set, *chosen.set),
+            vary=(*request.vary, *chosen.vary),
+            model=chosen.model or request.model,
+            workflows=(),
+        )
+        for chosen in request.workflows
+    ]
 
 
 def checked_graph(
@@ -105,7 +152,8 @@ def checked_graph(
     """The graph with model and overrides applied, and everything that is wrong with it."""
     graph = queue_form(workflow, object_info, site.is_embedded, seed=request.seed or 0, say=say)
     # The model first: a --set of the same input is the more particular wish.
-    fixed = {text.partition("=")[0].rpartition(".")[0].strip() for text in request.set if "ckpt_name" in text}
+    names = set(CHECKPOINT_LOADERS.values())
+    fixed = {title.strip() for title, _, name in map(_address, request.set) if name.strip() in names}
     choice = choose(graph, object_info, request.model, site.models, fixed)
     for note in choice.notes:
         say(note)
@@ -114,6 +162,11 @@ def checked_graph(
     if choice.generate:
         object_info.update(site.client.object_info())
     apply(graph, choice.settings)
+    lora, is_new = lora_settings(request.lora, graph, object_info, site.models, say)
+    if is_new:
+        object_info.update(site.client.object_info())
+    apply(graph, lora)
+    choice.settings += lora
     problems: list[Problem] = []
     sets: list[Setting] = []
     try:
@@ -122,10 +175,18 @@ def checked_graph(
     except DefectForgeError as error:
         problems += error.problems
     problems += _broken_models(graph, site)
-    missing, named = missing_models(graph, object_info, site.client.url, workflow, site.models_name)
-    problems += missing
-    problems += find_problems(graph, object_info, exempt=named | _filled_in(graph), embedded=site.is_embedded)
+    problems += strange_loras(graph, site.models, site.client.file_metadata, say)
+    unfit, refused = misfits(graph, object_info, site.is_embedded)
+    missing, named = missing_models(graph, object_info, site.client.url, workflow, site.models_name, refused)
+    problems += [*unfit, *missing]
+    exempt = named | refused | _filled_in(graph)
+    problems += find_problems(graph, object_info, exempt=exempt, embedded=site.is_embedded)
     return graph, choice, sets, problems
+
+
+def _address(text: str) -> tuple[str, str, str]:
+    """'Title.input=value' -> ('Title', '.', 'input'); what is wrong with it is said where it is read."""
+    return text.partition("=")[0].rpartition(".")
 
 
 def _broken_models(graph: Graph, site: Site) -> list[Problem]:

@@ -16,8 +16,21 @@ LIMITS = {
     "draws": (1, 64),
     "keep": (1, 64),
     "until": (1, 1_000_000),
+    "real_masks": (0, 1000),
+    "references": (1, 100_000),
+    "seeds": (1, 1_000_000),
 }
 SCALARS = (str, int, float, bool)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One of several workflows of a plan, and what is said for it alone."""
+
+    workflow: str
+    set: tuple[str, ...] = ()
+    vary: tuple[str, ...] = ()
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +59,13 @@ class Request:
     until: int | None = None
     thresholds: Path | None = None
     label: str | None = None
+    part_masks: Path | None = None
+    real_masks: int | None = None
+    lora: str | None = None
+    workflows: tuple[Chosen, ...] = ()
+    types: tuple[str, ...] = ()
+    references: int | None = None
+    seeds: int | None = None
 
     def content(self) -> dict[str, Any]:
         """For the journal: without what logs in to a server."""
@@ -55,7 +75,9 @@ class Request:
 
 
 def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+    if isinstance(value, Chosen):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    return str(value) if isinstance(value, Path) else list(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 def shard_of(text: str | None) -> tuple[int, int]:
@@ -95,6 +117,13 @@ def with_plan_file(request: Request, path: Path) -> Request:
             problems += error.problems
     if problems:
         raise RequestError(problems)
+    for one, many in (("workflow", "workflows"), ("type", "types")):
+        if one in values and many in values:
+            raise request_error(
+                "plan.both", f"the plan has both '{one}' and '{many}'", str(path), "one of them", "leave one away"
+            )
+        if getattr(request, one) is not None:
+            values.pop(many, None)  # the command line wins
     given = {f.name: getattr(request, f.name) for f in fields(Request)}
     merged = {key: given[key] if given[key] not in (None, (), False) else value for key, value in values.items()}
     for key in ("set", "vary"):
@@ -106,15 +135,44 @@ def with_plan_file(request: Request, path: Path) -> Request:
 def _from_yaml(key: str, value: Any, path: Path) -> Any:
     if key in ("set", "vary"):
         return tuple(_assignments(key, value, path))
+    if key == "workflows":
+        return _workflows(value, path)
+    if key == "types":
+        return tuple(_typed(key, type_, str, path) for type_ in (value if isinstance(value, list) else [value]))
     if key == "server":
         servers = value if isinstance(value, list) else [value]
         return tuple(_typed(key, server, str, path) for server in servers)
-    if key in ("data", "out", "models", "header_file", "thresholds"):
+    if key in ("data", "out", "models", "header_file", "thresholds", "part_masks"):
         # Relative to the plan, so that plan and data can move together.
         return path.parent / _typed(key, value, str, path)
+    if key == "lora":
+        # A file beside the plan, or a name that the server knows.
+        text = _typed(key, value, str, path)
+        return str(path.parent / text) if (path.parent / text).is_file() else text
     wanted: dict[str, type] = {"count": int, "seed": int, "new_type": bool, "max_pixels": int}
-    wanted |= {"draws": int, "keep": int, "until": int}
+    wanted |= {"draws": int, "keep": int, "until": int, "real_masks": int, "references": int, "seeds": int}
     return _typed(key, value, wanted.get(key, str), path)
+
+
+def _workflows(value: Any, path: Path) -> tuple[Chosen, ...]:
+    """['a', {'workflow': 'b', 'set': {...}, 'vary': {...}, 'model': 'c'}]"""
+    chosen = []
+    for entry in value if isinstance(value, list) else [value]:
+        content = entry if isinstance(entry, dict) else {"workflow": entry}
+        known = {f.name for f in fields(Chosen)}
+        if not value or "workflow" not in content or set(content) - known:
+            raise request_error(
+                "plan.wrong_type",
+                f"workflows: {quoted(entry)}",
+                str(path),
+                f"a list of names, or of mappings with {', '.join(sorted(known))}",
+                "name a workflow in every entry",
+            )
+        values = {key: _from_yaml(key, item, path) for key, item in content.items() if item is not None}
+        chosen.append(Chosen(**{"workflow": "", **values}))
+    if not chosen:
+        raise request_error("plan.wrong_type", "workflows: none", str(path), "a list of names", "name one")
+    return tuple(chosen)
 
 
 def _typed(key: str, value: Any, kind: type, path: Path) -> Any:

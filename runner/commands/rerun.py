@@ -5,25 +5,30 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...nodes.datasets.errors import ReadError
+from ...nodes.datasets.layouts import TEST
+from ...nodes.datasets.names import PART
 from ...nodes.datasets.pictures import read_result
 from ..checkpoints.choose_model import Choice, missing_models, raise_if
+from ..checkpoints.families import misfits
 from ..checkpoints.fetch import fetch
 from ..checkpoints.models import by_file, checkpoint_loaders
 from ..errors import OK, SOME_JOBS_FAILED, Problem, RequestError, request_error
 from ..graphs.graph import Graph, Workflow, canonical_hash, form_of
-from ..graphs.roles import Roles, find_roles
+from ..graphs.roles import PART_MASK, Roles, find_roles, ordered
 from ..graphs.schema import find_problems
 from ..outputs import differences
 from ..outputs.manifest import read, select
 from ..outputs.output import MANIFEST, check_place
 from ..plans.photos import Checked, Photo, check_photos
 from ..plans.plan import Input, Job, Plan
+from ..plans.real_masks import shared_inputs
 from ..reporter import Reporter
 from ..servers.worker import Timing
 from .prepare import Prepared, Site
@@ -112,17 +117,53 @@ def _graph(path: Path, record: dict[str, Any]) -> Graph:
 
 
 def _job(record: dict[str, Any], roles: Roles, root: Path) -> Job:
-    loaders = sorted(roles.loaders, key=lambda loader: loader.source != "good")
+    loaders = ordered(roles.loaders)
     files = [record["source"], *record["references"]]
-    inputs = tuple(
-        Input(loader.node_id, _same_photo(root, entry)) for loader, entry in zip(loaders, files, strict=True)
-    )
+    photos = [loader for loader in loaders if loader.source != PART_MASK]
+    inputs = {
+        loader.node_id: Input(loader.node_id, _same_photo(root, entry))
+        for loader, entry in zip(photos, files, strict=True)
+    }
+    marked = [loader for loader in loaders if loader.source == PART_MASK]
+    for loader, entry in zip(marked, record.get("part_masks") or [], strict=True):
+        photo = inputs[loader.of].checked.photo
+        inputs[loader.node_id] = Input(loader.node_id, _same_part(photo, entry))
     assignments = tuple((node_id, name, value) for node_id, name, value in record["assignments"])
     # The journal numbers jobs by the first of their pairs.
     index = (record["number"] - record.get("pair", 0)) // roles.keep
     return Job(
-        record["id"].partition("-")[0], index, record["category"], record["type"], record["seed"], inputs, assignments
+        record["id"].partition("-")[0],
+        index,
+        record["category"],
+        record["type"],
+        record["seed"],
+        tuple(inputs.values()),
+        assignments,
+        shared=_shared(record, root),
     )
+
+
+def _shared(record: dict[str, Any], root: Path) -> tuple[Input, ...]:
+    """The real masks that those of the pair were made like."""
+    photos = [_same_photo(root, entry) for entry in record.get("real_masks") or []]
+    of = {checked.sha256: checked.photo for checked in photos}
+    parts = [_same_part(of[entry["of"]], entry) for entry in record.get("real_part_masks") or []]
+    return shared_inputs("", [*photos, *parts]) if photos else ()
+
+
+def _same_part(photo: Photo, entry: dict[str, Any]) -> Checked:
+    """A photo with the mask of its part, as it was."""
+    marked = replace(photo, split=TEST, type=PART, masks=tuple(Path(mask) for mask in entry["mask"]))
+    checked = check_photos([marked])[marked]
+    if (checked.sha256, checked.mask_sha256) != (entry["of"], entry["mask_sha256"]):
+        raise request_error(
+            "rerun.photo_changed",
+            "the mask of the part is not the one of the record",
+            where=", ".join(entry["mask"]),
+            expected=f"sha256 {entry['mask_sha256']}",
+            mend="put the mask of that time there",
+        )
+    return checked
 
 
 def _same_photo(root: Path, entry: dict[str, Any]) -> Checked:
@@ -152,8 +193,10 @@ def _check(graph: Graph, roles: Roles, site: Site, reporter: Reporter) -> None:
                 reporter.line(f"checkpoint {file}")
                 fetch(model, site.models)
     object_info = site.client.object_info()
-    problems, named = missing_models(graph, object_info, site.client.url, None, site.models_name)
-    raise_if(problems + find_problems(graph, object_info, exempt=named | roles.filled_in, embedded=site.is_embedded))
+    unfit, refused = misfits(graph, object_info, site.is_embedded)
+    missing, named = missing_models(graph, object_info, site.client.url, None, site.models_name, refused)
+    exempt = named | refused | roles.filled_in
+    raise_if([*unfit, *missing, *find_problems(graph, object_info, exempt=exempt, embedded=site.is_embedded)])
 
 
 def _compare(old: Path, graph: Graph, records: Sequence[dict[str, Any]], out: Path, reporter: Reporter) -> int:

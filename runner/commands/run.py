@@ -9,14 +9,16 @@ import queue
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...nodes.datasets.pictures import LIMIT_VARIABLE
 from .. import interrupts
+from ..checkpoints.choose_lora import trained_on
 from ..checkpoints.models import by_file, files_named, local_path, models_directory
 from ..errors import INTERRUPTED, NO_SERVER, OK, SOME_JOBS_FAILED, request_error
+from ..graphs.graph import Workflow
 from ..outputs.commit import Committer
 from ..outputs.files import write_whole
 from ..outputs.hashes import remembered_sha256
@@ -34,7 +36,7 @@ from ..servers.local import LocalServer
 from ..servers.worker import Timing, Worker
 from ..version import version
 from .choice import check_keep, pairs_in
-from .prepare import Prepared, Site, load_workflow, prepare, selection_of
+from .prepare import Prepared, Site, each_workflow, load_workflow, prepare, selection_of
 from .request import Request
 
 GRACE = 5.0
@@ -95,7 +97,7 @@ def run(request: Request, reporter: Reporter, timing: Timing | None = None) -> i
     Raises:
         DefectForgeError: nothing was queued (RequestError), no server, or the output cannot be written any more.
     """
-    workflow = load_workflow(request)
+    workflows = [load_workflow(each) for each in each_workflow(request)]
     allow_pixels(request, reporter)
     # What needs no server is checked before one is started.
     if request.out is None:
@@ -104,14 +106,39 @@ def run(request: Request, reporter: Reporter, timing: Timing | None = None) -> i
     check_chosen_type(selection.open(), selection)
     check_place(request.out, selection.data)
     with fleet(request.server, request.models, reporter, request.header_file) as ships:
-        prepared = [
-            prepare(request, workflow, site, lambda text: reporter.event("note", {"text": text}))
-            for site in ships.sites
-        ]
-        for note in prepared[0].plan.notes:
-            reporter.event("note", {"text": note})
-        check_space(request.out, prepared[0].plan)
-        return drive(request, prepared[0], ships, reporter, timing or Timing())
+        return run_on(request, workflows, ships, reporter, timing)
+
+
+def run_on(
+    request: Request,
+    workflows: Sequence[Workflow],
+    ships: Fleet,
+    reporter: Reporter,
+    timing: Timing | None = None,
+    data_as: str | None = None,
+    agreed: dict[str, Any] | None = None,
+) -> int:
+    """The same on servers that are there already.
+
+    Args:
+        data_as: what records call the dataset, where `request.data` is but a copy of it.
+        agreed: the plan that this one has to be a part of, as `Plan.described` says it.
+    """
+    assert request.out is not None
+    say = lambda text: reporter.event("note", {"text": text})  # noqa: E731
+    prepared = [replace(prepare(request, workflows, site, say), data_as=data_as) for site in ships.sites]
+    if agreed is not None and prepared[0].plan.described() != agreed:
+        raise request_error(
+            "cluster.other_plan",
+            "this machine would make another plan than the one that was agreed on",
+            where=str(request.data),
+            expected="the same photos, workflows and values on every machine",
+            mend="see that every machine reads the same dataset",
+        )
+    for note in prepared[0].plan.notes:
+        say(note)
+    check_space(request.out, prepared[0].plan)
+    return drive(request, prepared[0], ships, reporter, timing or Timing())
 
 
 def allow_pixels(request: Request, reporter: Reporter) -> None:
@@ -132,15 +159,15 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
     journal = Journal(out / JOURNAL)
     try:
         settle(out, journal)
-        keep = prepared.plan.roles.keep
+        keep = prepared.plan.keep
         check_keep(journal, keep, out)
-        journal.start_run(request.content() | {"pairs_a_job": keep}, version())
+        journal.start_run(request.content() | {"pairs_a_job": keep, "plan": prepared.plan.described()}, version())
         committer = Committer(out, journal, Manifest(out / MANIFEST), keep)
         adopted = committer.recover()
         if adopted:
             reporter.event("note", {"text": f"{adopted} finished pairs of an interrupted run were taken over"})
         journal.add(prepared.plan.jobs, keep)
-        graph_name = keep_graph(out, prepared.plan)
+        graph_names = [keep_graph(out, each.plan) for each in prepared.each]
         states = {job.id: journal.row(job.id) for job in prepared.plan.jobs}
         todo = [job for job in prepared.plan.jobs if states[job.id]["state"] != DONE]
         for job in todo:
@@ -154,15 +181,19 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
         events: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
         workers = []
         for site in ships.sites:
-            collector = Collector(
-                plan=prepared.plan,
-                committer=committer,
-                request=described(request, prepared, graph_name),
-                server=site.info,
-                models=model_records(prepared.plan, site),
-                root=request.data,
-                extra={"workflow": prepared.workflow.data} if prepared.workflow.form == "window" else {},
-            )
+            collectors = [
+                Collector(
+                    plan=each.plan,
+                    committer=committer,
+                    request=described(request, each, graph_name),
+                    server=site.info,
+                    models=model_records(each.plan, site),
+                    root=request.data,
+                    extra={"workflow": each.workflow.data} if each.workflow.form == "window" else {},
+                )
+                for each, graph_name in zip(prepared.each, graph_names, strict=True)
+            ]
+            collector = replace(collectors[0], methods=tuple(collectors))
             revive = ships.local.revive if ships.local is not None else None
             worker = Worker(
                 site.client,
@@ -286,9 +317,9 @@ def described(request: Request, prepared: Prepared, graph_name: str) -> dict[str
             "saver": prepared.plan.roles.saver,
         },
         "overrides": {f"{s.title}.{s.input}": s.value for s in prepared.sets},
-        "model": request.model,
+        "model": prepared.model or request.model,
         "notes": prepared.choice.notes,
-        "data": str(request.data),
+        "data": prepared.data_as or str(request.data),
         "defectforge": version(),
     }
 
@@ -301,5 +332,9 @@ def model_records(plan: Plan, site: Site) -> list[dict[str, Any]]:
         path = local_path(folder, file, site.models) if site.is_embedded else None
         sha256 = remembered_sha256(path) if path is not None else model.sha256 if model else None
         origin = None if sha256 is None else "file" if path is not None else "table"
-        records.append({"file": file, "folder": folder, "sha256": sha256, "sha256_from": origin})
+        record: dict[str, Any] = {"file": file, "folder": folder, "sha256": sha256, "sha256_from": origin}
+        if folder == "loras" and (trained := trained_on(file, site.models, site.client.file_metadata)):
+            # In the line itself: whoever tests a detector need not have the file to see what it has seen.
+            record["trained_on"] = trained
+        records.append(record)
     return records

@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 #: Subfolders of a models folder, named as ComfyUI names them, with the file endings that belong there.
-MODEL_FOLDERS = ("checkpoints", "clip_vision", "controlnet", "embeddings", "loras", "vae")
+MODEL_FOLDERS = (
+    "checkpoints",
+    "clip_vision",
+    "controlnet",
+    "diffusion_models",
+    "embeddings",
+    "loras",
+    "text_encoders",
+    "vae",
+)
+#: Kinds whose files may also lie in a folder with their older name, as in ComfyUI.
+OLDER_NAMES = {"diffusion_models": ("unet",), "text_encoders": ("clip",)}
 MODEL_SUFFIXES = frozenset({".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".bin", ".pth"})
 
 
@@ -66,7 +77,12 @@ class Folders:
 
     def model_filenames(self, folder: str) -> list[str]:
         """Files of one kind of model in all roots, relative to their kind's folder, sorted, `/` between parts."""
-        return sorted({name for root in self.models for name in self._listed(root / folder)})
+        return sorted({name for base in self._places(folder) for name in self._listed(base)})
+
+    def _places(self, folder: str) -> list[Path]:
+        """Where the files of one kind lie, those under the kind's own name first."""
+        names = (folder, *OLDER_NAMES.get(folder, ()))
+        return [root / name for root in self.models for name in names]
 
     def _listed(self, base: Path) -> list[str]:
         """Model files below a folder. Asked several times for each prompt, so read anew only when a folder changed."""
@@ -87,12 +103,11 @@ class Folders:
         Raises:
             FileNotFoundError: no root has it; the message names the folders that were searched.
         """
-        for root in self.models:
-            base = root / folder
+        for base in self._places(folder):
             path = Path(os.path.normpath(base / name))
             if path.is_relative_to(base) and path.is_file():
                 return path
-        searched = ", ".join(str(root / folder) for root in self.models) or "no folder at all"
+        searched = ", ".join(map(str, self._places(folder))) or "no folder at all"
         raise FileNotFoundError(
             f"model {name!r} was not found in {searched}. Put the file there, or start the server with --models FOLDER"
         )

@@ -28,15 +28,23 @@ def text_of(graph: Graph) -> str:
     return json.dumps(ordered, indent=2, ensure_ascii=False) + "\n"
 
 
+def core_nodes() -> dict[str, Any]:
+    """Nodes of ComfyUI that shipped workflows use and the embedded server lacks, as 0.28.1 describes them."""
+    described: dict[str, Any] = json.loads((Path(__file__).parent / "core_nodes.json").read_text(encoding="utf-8"))
+    return described
+
+
 def exported(object_info: dict[str, Any], folder: Path = SHIPPED) -> dict[str, str]:
     """{name: text} of every shipped workflow's queue form.
 
-    `object_info` is what a server with DefectForge answers at /object_info; it names the widgets in their order.
+    `object_info` is what a server with DefectForge answers at /object_info; it names the widgets in their order. Any
+    server will do, whichever of ComfyUI's own nodes it has.
 
     Raises:
         RequestError: a workflow that cannot be converted, or that the server would refuse (its model files aside).
     """
     texts = {}
+    object_info = {**object_info, **core_nodes()}
     for name in shipped_workflows():
         graph = queue_form(load(folder / f"{name}.json"), object_info)
         validate(graph, object_info, exempt=_machine_dependent(graph))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from ...nodes.datasets.names import PART
 from ..errors import request_error
-from .graph import Graph, is_link, label, title_of, upstream
+from .graph import Graph, is_link, label, links, title_of, upstream
 
 LOADER = "DefectForgeLoadMVTec"
 SAVER = "DefectForgeSaveDefectPair"
@@ -14,17 +15,34 @@ KEEPER = "DefectForgeKeepBest"
 SEED_INPUTS = ("seed", "noise_seed")
 # The reference's noise has its own seed: varying it with every picture would throw the reference cache away.
 KEEPS_ITS_SEED = {"DefectForgeReferenceOnly"}
+#: Inputs that take the mask of a part, and the input of the same node that takes the photo it is on.
+PART_INPUTS = {
+    "part_mask": "image",
+    "object_mask": "image",
+    "reference_part_mask": "reference",
+    "part_masks": "images",
+}
+GOOD_PHOTO, DEFECT_PHOTO, PART_MASK = "good", "defect", "part"
+#: The order in which a job's photos are listed and recorded.
+_SOURCES = (GOOD_PHOTO, DEFECT_PHOTO, PART_MASK)
 # What gives photos back at their own size.
 KEEP_SIZE = {"DefectForgeStitch", "DefectForgeBlendDefect", "DefectForgeTransplantDefect"}
 
 
 @dataclass(frozen=True)
 class Loader:
-    """A node that reads a photo. `source` tells from which list: "good" parts or "defect" photos."""
+    """A node that reads a photo. `source` tells from which list: "good" parts, "defect" photos, or "part" for the mask
+    of the part on the photo that the loader `of` reads."""
 
     node_id: str
     source: str
     kind: str  # LOADER or "LoadImage"
+    of: str = ""
+
+
+def ordered(loaders: Iterable[Loader]) -> list[Loader]:
+    """The source photo first: good parts, then references, then masks of parts."""
+    return sorted(loaders, key=lambda loader: _SOURCES.index(loader.source))
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,11 @@ class Roles:
 
     @property
     def needs_reference(self) -> bool:
-        return any(loader.source == "defect" for loader in self.loaders)
+        return any(loader.source == DEFECT_PHOTO for loader in self.loaders)
+
+    @property
+    def needs_part_masks(self) -> bool:
+        return any(loader.source == PART_MASK for loader in self.loaders)
 
     @property
     def filled_in(self) -> set[tuple[str, str]]:
@@ -94,11 +116,41 @@ def _loaders(graph: Graph) -> list[Loader]:
     for node_id, node in graph.items():
         title, inputs = title_of(graph, node_id).lower(), node["inputs"]
         if node["class_type"] == LOADER:
+            if inputs.get("type") == PART:
+                found.append(Loader(node_id, PART_MASK, LOADER, _photo_of_part(graph, node_id)))
+                continue
             good = inputs.get("type") == "good" and not title.startswith("reference")
-            found.append(Loader(node_id, "good" if good else "defect", LOADER))
+            found.append(Loader(node_id, GOOD_PHOTO if good else DEFECT_PHOTO, LOADER))
         elif node["class_type"] == "LoadImage" and title in ("good photo", "reference defect"):
-            found.append(Loader(node_id, "good" if title == "good photo" else "defect", "LoadImage"))
+            found.append(Loader(node_id, GOOD_PHOTO if title == "good photo" else DEFECT_PHOTO, "LoadImage"))
     return found
+
+
+def photo_behind(graph: Graph, node_id: str, part_input: str) -> str:
+    """The node that reads the photo of which `part_input` takes the part's mask; "" unless it is linked directly."""
+    value = graph[node_id]["inputs"].get(PART_INPUTS[part_input])
+    if not is_link(value) or value[1] != 0 or value[0] not in graph:
+        return ""
+    reads = graph[value[0]]["class_type"] in (LOADER, "LoadImage")
+    return str(value[0]) if reads else ""
+
+
+def _photo_of_part(graph: Graph, loader_id: str) -> str:
+    """Which photo a loader of part masks goes with: the one beside it at the nodes that it feeds."""
+    beside = {
+        photo_behind(graph, node_id, name)
+        for node_id, name, origin, _ in links(graph)
+        if origin == loader_id and name in PART_INPUTS
+    }
+    if len(beside) != 1 or "" in beside:
+        raise request_error(
+            "workflow.part_of_what",
+            "a mask of a part is loaded, and the workflow does not say of which photo",
+            where=label(graph, loader_id),
+            expected=f"links to {', '.join(PART_INPUTS)} of nodes that take one photo directly from its loader",
+            mend="link it in the window; or leave it away and use --part-masks",
+        )
+    return beside.pop()
 
 
 def _seeds(graph: Graph) -> list[tuple[str, str]]:

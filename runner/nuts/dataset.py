@@ -28,7 +28,7 @@ def write_dataset(
         n_defect: photos (and masks) of each kind in ``test``.
         size: side of the square photos in pixels.
         seed: the first nut's seed; nuts of different folders never share one.
-        kinds: defect types, each of ``defectforge.runner.nuts.KINDS``.
+        kinds: defect types, each of ``defectforge.runner.nuts.ALL_KINDS``.
         n_test_good: sound photos in ``test/good``.
     """
     category = Path(root) / CATEGORY

@@ -1,4 +1,4 @@
-"""Defects drawn into the shell, with their exact masks: hole, crack, cut, print.
+"""Defects drawn into the shell, with their exact masks: hole, crack, cut, print, stain.
 
 Sizes follow measurements of six real ``hole`` masks: core 15 to 26 % of the nut's diameter, centre at 0.27 to 0.65 of
 the nut's radius, one dark opening inside a light chipped rim, up to three thin cracks that run along the ribs.
@@ -18,7 +18,10 @@ from .noise import Floats, smoothstep
 from .shape import Surface
 from .shell import Shell
 
+#: What the miniature checkpoint has seen in its training, and what no checkpoint of ours has seen: what a LoRA learns.
 KINDS = ("hole", "crack", "cut", "print")
+UNSEEN_KINDS = ("stain",)
+ALL_KINDS = (*KINDS, *UNSEEN_KINDS)
 
 
 class NoRoomError(ValueError):
@@ -73,7 +76,13 @@ def place(rng: np.random.Generator, kind: str, surface: Surface, shell: Shell) -
     """
     cover = shell.scar_cover(surface)
     distance = np.hypot(surface.camera[:, 0], surface.camera[:, 1])
-    size = {"hole": (0.15, 0.26), "crack": (0.25, 0.5), "cut": (0.18, 0.36), "print": (0.35, 0.55)}[kind]
+    size = {
+        "hole": (0.15, 0.26),
+        "crack": (0.25, 0.5),
+        "cut": (0.18, 0.36),
+        "print": (0.35, 0.55),
+        "stain": (0.17, 0.27),
+    }[kind]
     diameter = rng.uniform(*size)
     margin = 0.75 * diameter
     centre_x, centre_y = surface.camera[:, 0].mean(), surface.camera[:, 1].mean()
@@ -119,7 +128,7 @@ def _axis(surface: Surface) -> Floats:
 
 def _cracks(rng: np.random.Generator, kind: str, diameter: float) -> list[NDArray[np.float64]]:
     """Random walks along the ribs in local coordinates; nut units."""
-    count = {"hole": rng.choice(4, p=[0.25, 0.35, 0.3, 0.1]), "crack": 1 + rng.integers(2), "cut": 0, "print": 0}[kind]
+    count = {"hole": rng.choice(4, p=[0.25, 0.35, 0.3, 0.1]), "crack": 1 + rng.integers(2)}.get(kind, 0)
     walks: list[NDArray[np.float64]] = []
     side = rng.choice([-1.0, 1.0])
     for i in range(int(count)):
@@ -158,7 +167,7 @@ def draw(surface: Surface, shell: Shell, defect: Defect, colour: Floats, light: 
     rng = np.random.default_rng(defect.seed)
     front = surface.normals[:, 2] > 0.02
     u, v = defect.local(surface)
-    painter = {"hole": _hole, "crack": _crack, "cut": _cut, "print": _print}[defect.kind]
+    painter = {"hole": _hole, "crack": _crack, "cut": _cut, "print": _print, "stain": _stain}[defect.kind]
     colour, label = painter(rng, surface, shell, defect, u, v, colour.copy(), light)
     return colour, label * front
 
@@ -300,3 +309,27 @@ def _print(
     cover = smoothstep(printed, 0.3, 0.7) * (0.25 + 0.75 * worn)
     colour = _lay(colour, cover, np.array([226, 224, 222], np.float32) * (0.4 + 0.6 * light)[:, None])
     return colour, ((printed > 0.45) & (worn > 0.15)).astype(np.float32)
+
+
+def _stain(
+    rng: np.random.Generator,
+    surface: Surface,
+    shell: Shell,
+    defect: Defect,
+    u: Floats,
+    v: Floats,
+    colour: Floats,
+    light: Floats,
+) -> tuple[Floats, Floats]:
+    """Mould: a pale patch with a lobed outline, powdery inside, and a dark damp ring around it."""
+    radius = defect.size
+    outline = _Outline(rng, rng.uniform(0.08, 0.16), rng.uniform(0.95, 1.15), 7)
+    powder = shell.volume.at(surface.points, 30.0, 2, surface.pixel)
+    outside = outline.excess(u, v, 0.92 * radius) + 0.04 * radius * powder
+    ring = np.exp(-((outside / (0.12 * radius + 0.4 * surface.pixel)) ** 2))
+    colour = (colour * (1.0 - 0.55 * ring[:, None])).astype(np.float32)
+    soft = 0.07 * radius + 0.9 * surface.pixel
+    cover = smoothstep(-outside, -0.2 * soft, 1.8 * soft)
+    pale = np.array([206, 212, 190], np.float32) * (1.0 + 0.07 * powder)[:, None] * (0.45 + 0.55 * light)[:, None]
+    colour = _lay(colour, 0.95 * cover, pale)
+    return colour, (outside < 0.08 * radius).astype(np.float32)

@@ -30,10 +30,10 @@ class Nut:
         Raises:
             ValueError: for an unknown kind, or when the pose leaves no room for it.
         """
-        if kind not in defects.KINDS:
-            raise ValueError(f"unknown kind of defect {kind!r}: expected one of {', '.join(defects.KINDS)}")
+        if kind not in defects.ALL_KINDS:
+            raise ValueError(f"unknown kind of defect {kind!r}: expected one of {', '.join(defects.ALL_KINDS)}")
         number = self.seed if seed is None else seed
-        rng = np.random.default_rng([number, 3, defects.KINDS.index(kind)])
+        rng = np.random.default_rng([number, 3, defects.ALL_KINDS.index(kind)])
         return defects.place(rng, kind, look(self.shape, View(), _PLACING), self.shell)
 
     def has_room(self, kind: str) -> bool:

@@ -52,7 +52,7 @@ class Manifest:
         """Write and fsync one line, unless the job has one already. Raises OSError, and then the file is as before."""
         if record["id"] in self._ids:
             return
-        line = _line(record)
+        line = line_of(record)
         whole = self.path.stat().st_size if self.path.exists() else 0
         try:
             with self.path.open("ab") as file:
@@ -71,11 +71,11 @@ class Manifest:
         if job_id not in self._ids:
             return
         kept = [record for record in read(self.path) if record["id"] != job_id]
-        write_whole(self.path, b"".join(map(_line, kept)))
+        write_whole(self.path, b"".join(map(line_of, kept)))
         self._ids.discard(job_id)
 
 
-def _line(record: dict[str, Any]) -> bytes:
+def line_of(record: dict[str, Any]) -> bytes:
     try:
         return (json.dumps(record, sort_keys=True, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:  # bytes of a name that are no text: JSON's own escapes keep them

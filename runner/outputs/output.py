@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from ..errors import request_error
+from ..plans.jobs import Jobs
 from ..plans.plan import Plan
 
 JOURNAL, MANIFEST = "run.sqlite", "manifest.jsonl"
@@ -30,8 +31,14 @@ def check_place(out: Path, data: Path) -> None:
             expected="a folder of its own: generated pictures must never mix with real ones",
             mend="choose another --out",
         )
+    check_ours(place)
+    check_writable(place)
+
+
+def check_ours(place: Path) -> None:
+    """Refuse a file, and a folder that holds something other than a run."""
     if place.exists() and not place.is_dir():
-        raise request_error("out.not_a_folder", f"--out {out} is a file", expected="a folder", mend="choose another")
+        raise request_error("out.not_a_folder", f"{place} is a file", expected="a folder", mend="choose another")
     if place.is_dir() and any(place.iterdir()) and not (place / JOURNAL).exists():
         raise request_error(
             "out.not_ours",
@@ -40,7 +47,6 @@ def check_place(out: Path, data: Path) -> None:
             expected="a new or empty folder, or the folder of an earlier run",
             mend="choose another --out",
         )
-    check_writable(place)
 
 
 def check_writable(place: Path) -> None:
@@ -58,7 +64,7 @@ def check_writable(place: Path) -> None:
 
 def check_space(out: Path, plan: Plan) -> None:
     """Raise RequestError if the pairs that are still to be made will hardly fit on the disk."""
-    needed = int(sum(job.source.bytes for job in plan.jobs) * GROWTH) + RESERVE
+    needed = expected_bytes(plan) + RESERVE
     free = shutil.disk_usage(nearest_existing(resolved(out))).free
     if free < needed:
         raise request_error(
@@ -68,6 +74,13 @@ def check_space(out: Path, plan: Plan) -> None:
             expected=f"room for {len(plan.jobs)} pairs",
             mend="make room, choose another --out, or lower --count",
         )
+
+
+def expected_bytes(plan: Plan) -> int:
+    """Of the pictures of a plan, by the size of their photos: an assumption, no measurement."""
+    jobs = plan.jobs
+    total = jobs.source_bytes if isinstance(jobs, Jobs) else sum(job.source.bytes for job in jobs)
+    return int(total * GROWTH)
 
 
 def resolved(path: Path) -> Path:

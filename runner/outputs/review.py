@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import Problem, RequestError, quoted, request_error
 from .files import sync_folder, write_whole
 from .journal import Journal
-from .manifest import Manifest, _line
+from .manifest import Manifest, line_of
 from .marks import KEEP, REJECT, RELABEL, Mark
 from .output import JOURNAL, MANIFEST
 
@@ -183,7 +183,7 @@ def _whole(lines: dict[str, bytes], reviews: Iterable[dict[str, Any]]) -> list[t
 
 def _rewritten(review: dict[str, Any]) -> bytes:
     line = review["line"].encode()
-    return bytes(line) if review["kind"] == NONE else _line(_record(review))
+    return bytes(line) if review["kind"] == NONE else line_of(_record(review))
 
 
 def _record(review: dict[str, Any]) -> dict[str, Any]:

@@ -190,7 +190,7 @@ class Category:
         """
         self.check_type(type_)
         photos = self._photos(TEST, type_)
-        with_mask = [photo for photo in photos if photo.masks]
+        with_mask = self.with_mask(type_)
         if with_mask:
             return with_mask
         raise request_error(
@@ -200,6 +200,10 @@ class Category:
             expected=f"photos and masks, read as {self.read.layout.title}: {self.read.layout.shape}",
             mend="choose another --type, or put a mask there",
         )
+
+    def with_mask(self, type_: str) -> list[Photo]:
+        """Photos of one type that have a mask; none of a type that is not there."""
+        return [photo for photo in self._photos(TEST, type_) if photo.masks]
 
     def without_mask(self, type_: str) -> int:
         """How many photos of a type have no mask."""

@@ -1,128 +1,68 @@
-"""A request becomes jobs: photo x seed x every combination of varied inputs, each with an id that says what it makes.
+"""A request becomes jobs: photo x reference x seed x type x every workflow and combination of varied inputs.
 
-Equal requests give equal ids, so a second run knows what is done; a changed request adds only what is new.
+Each job has an id that says what it makes. Equal requests give equal ids, so a second run knows what is done; a changed
+request adds only what is new.
 """
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ...nodes.datasets.names import GOOD, nfc, safe_name, shown, stem_of
+from ...nodes.datasets.names import GOOD, nfc, safe_name, shown
 from ..errors import did_you_mean, request_error
-from ..graphs.graph import Graph, by_title, canonical_hash, copied, title_of
-from ..graphs.overrides import Axis, Setting, combinations
-from ..graphs.roles import LOADER, Loader, Roles
+from ..graphs.graph import Graph, canonical_hash, title_of
+from ..graphs.overrides import Axis, Setting
+from ..graphs.roles import LOADER, Roles
+from .job import SEEDS_APART, Assignment, Input, Job, job_id
+from .jobs import Jobs, Method, Spread, refuse_twins
+from .part_masks import PartMasks
 from .photos import Category, Checked, Photo, check_photos, summed_up
 
-#: Distance between the seeds of one job's rounds: more than any run has draws.
-SEEDS_APART = 1_000_003
+__all__ = [
+    "SEEDS_APART", "Assignment", "Input", "Job", "Method", "Plan", "Selection", "check_chosen_type", "job_id",
+    "make_plan", "plan_of",
+]  # fmt: skip
 
-Assignment = tuple[str, str, Any]  # node id, input, value
-
-
-@dataclass(frozen=True)
-class Input:
-    """A photo that a job reads, and where the runner puts it on the server (content-addressed)."""
-
-    node_id: str
-    checked: Checked
-
-    @property
-    def root(self) -> str:
-        # Both files decide: a photo whose mask was redrawn must not meet the old mask on the server.
-        both = self.checked.sha256 + (self.checked.mask_sha256 or "")
-        digest = self.checked.sha256 if not self.checked.mask_sha256 else hashlib.sha256(both.encode()).hexdigest()
-        return f"defectforge/{digest[:16]}"
-
-    @property
-    def category(self) -> str:
-        """Names on the server are safe ones, whatever the dataset's own are."""
-        return safe_name(self.checked.photo.category)
-
-    @property
-    def type(self) -> str:
-        return safe_name(self.checked.photo.type)
-
-    @property
-    def address(self) -> str:
-        """Of the photo, below the server's input folder: MVTec AD's layout, whatever the dataset's is."""
-        photo = self.checked.photo
-        return f"{self.root}/{self.category}/{photo.split}/{self.type}/{safe_name(photo.path.name)}"
-
-    @property
-    def mask_addresses(self) -> list[str]:
-        """Of the masks, in their order; several lie in a folder named after the photo, as in MVTec LOCO."""
-        masks = self.checked.photo.masks
-        stem = stem_of(safe_name(self.checked.photo.path.name))
-        folder = f"{self.root}/{self.category}/ground_truth/{self.type}"
-        if len(masks) == 1:
-            return [f"{folder}/{stem}_mask{masks[0].suffix}"]
-        return [f"{folder}/{stem}/{number:03d}{mask.suffix}" for number, mask in enumerate(masks)]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One image and mask to make."""
-
-    id: str
-    index: int
-    category: str
-    type: str
-    seed: int
-    inputs: tuple[Input, ...]
-    assignments: tuple[Assignment, ...]
-    varied: tuple[Setting, ...] = ()
-    seeds: tuple[tuple[str, str], ...] = ()
-    """(node id, input) of every seed that this job's own seed sets."""
-    round: int = 0
-    """How often it was drawn before."""
-
-    @property
-    def source(self) -> Checked:
-        return self.inputs[0].checked
-
-    @property
-    def references(self) -> list[Checked]:
-        return [item.checked for item in self.inputs[1:]]
-
-    def redrawn(self, round_: int) -> Job:
-        """The same pair drawn with another seed, far from those of other jobs. Id and number stay."""
-        if round_ == 0:
-            return self
-        seed = self.seed + (round_ - self.round) * SEEDS_APART
-        mine = set(self.seeds)
-        assignments = tuple((n, i, seed if (n, i) in mine else value) for n, i, value in self.assignments)
-        return replace(self, seed=seed, assignments=assignments, round=round_)
-
-    def graph(self, base: Graph, prefix: str, saver: str) -> Graph:
-        """The graph that is queued. The prefix makes the saver's files this job's own: a cached repeat of a graph
-        announces the files of the first one again."""
-        filled = copied(base)
-        for node_id, name, value in self.assignments:
-            filled[node_id]["inputs"][name] = value
-        filled[saver]["inputs"]["filename_prefix"] = prefix
-        return filled
+MOST_JOBS = 10_000_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs of a request over one base graph (all static overrides applied)."""
+    """All jobs of a request over one base graph (all static overrides applied), or over several."""
 
     graph: Graph
     roles: Roles
-    jobs: tuple[Job, ...]
+    jobs: Sequence[Job]
     settings: tuple[Setting, ...] = ()
     notes: list[str] = field(default_factory=list)
+    methods: tuple[Method, ...] = ()
+    """Where there are several workflows: all of them; `graph` and `roles` are the first one's."""
 
     @property
     def graph_sha256(self) -> str:
         return canonical_hash(self.graph)
+
+    @property
+    def keep(self) -> int:
+        """Most pairs that one job gives: every job of the plan owns as many file numbers."""
+        return max((method.roles.keep for method in self.methods), default=self.roles.keep)
+
+    def described(self) -> dict[str, Any]:
+        """What tells this plan from another one, whatever part of it a shard does; for the journal."""
+        jobs = self.jobs
+        if not isinstance(jobs, Jobs):
+            return {"jobs": len(jobs)}
+        return {"jobs": len(jobs.spread), "sha256": jobs.fingerprint()}
+
+    def of_method(self, number: int) -> Plan:
+        """The plan as the jobs of one workflow see it."""
+        if not self.methods:
+            return self
+        method = self.methods[number]
+        return Plan(method.graph, method.roles, self.jobs, method.settings, self.notes)
 
 
 @dataclass(frozen=True)
@@ -139,57 +79,145 @@ class Selection:
     shard: tuple[int, int] = (0, 1)
     layout: str | None = None
     """None: found by what is there."""
+    part_masks: Path | None = None
+    """A folder of masks of the parts; None: the nodes find the parts."""
+    types: tuple[str, ...] = ()
+    """Several types, each for every draw, in place of `type`."""
+    references: int = 1
+    """Reference photos that every draw is done with, one after the other."""
+    seeds: int = 1
+    """Seeds that every draw is done with."""
 
     def open(self) -> Category:
         """The category to read; RequestError if there is none."""
         return Category(self.data, self.category, self.layout)
 
 
-def make_plan(graph: Graph, roles: Roles, selection: Selection, axes: Sequence[Axis], fixed: Sequence[Setting]) -> Plan:
-    """Expand a request. `graph` already has the fixed settings; they are kept for the record.
+def make_plan(
+    graph: Graph,
+    roles: Roles,
+    selection: Selection,
+    axes: Sequence[Axis],
+    fixed: Sequence[Setting],
+    shared: tuple[Input, ...] = (),
+) -> Plan:
+    """Expand a request for one workflow. `graph` already has the fixed settings; they are kept for the record. `shared`
+    is what every job reads besides.
+
+    Raises:
+        RequestError: as `plan_of`.
+    """
+    return plan_of([Method(graph, roles, tuple(axes), tuple(fixed), shared=shared)], selection)
+
+
+def plan_of(methods: Sequence[Method], selection: Selection) -> Plan:
+    """Expand a request for one or several workflows.
 
     Raises:
         RequestError: dataset, category, type, count or photos are wrong, or two jobs would be the same picture.
     """
     category = selection.open()
-    type_ = _type(category, roles, selection)
-    sources = {loader.source for loader in roles.loaders}
+    spread = _spread(category, methods, selection)
+    part, parts = selection.shard
+    # The jobs that this shard does not do need not be read either.
+    indices = range(len(spread))[part::parts]
+    spread = _with_parts(spread, indices, category, selection)
+    checked = check_photos(spread.used(indices))
+    jobs = Jobs(spread, indices, checked)
+    refuse_twins(jobs)
+    notes = [*category.notes, *summed_up(checked.values())]
+    for method in methods:
+        notes += _core_loaders(method.graph, method.roles, checked.values())
+    for type_, defects in zip(spread.types, spread.defects, strict=False):
+        missing = category.without_mask(type_)
+        if missing:
+            notes.append(
+                f"{missing} of {missing + len(defects)} photos of {shown(type_)} have no mask and are left out"
+            )
+    first = methods[0]
+    several = tuple(methods) if len(methods) > 1 else ()
+    return Plan(first.graph, first.roles, jobs, first.settings, list(dict.fromkeys(notes)), several)
+
+
+def _spread(category: Category, methods: Sequence[Method], selection: Selection) -> Spread:
+    types = _types(category, methods, selection)
+    sources = {loader.source for method in methods for loader in method.roles.loaders}
     good = category.good_photos() if "good" in sources else []
-    defects = category.defect_photos(type_) if "defect" in sources else []
-    count = selection.count if selection.count is not None else len(good or defects)
+    defects = tuple(category.defect_photos(type_) for type_ in types) if "defect" in sources else ()
+    count = selection.count if selection.count is not None else len(good or defects[0])
     if count < 1:
         raise request_error("plan.count", f"--count {count}", expected="at least 1", mend="give --count 1 or more")
-    fixed_inputs = {(by_title(graph, s.title), s.input) for s in fixed}
-    fixed_inputs |= {(by_title(graph, axis.title), axis.input) for axis in axes}
-    seeds = [pair for pair in roles.seeds if pair not in fixed_inputs]
-    # The jobs that this shard does not do need not be read either.
-    part, parts = selection.shard
-    combos = combinations(axes)
-    numbered = itertools.product(range(count), enumerate(combos))
-    mine = [(draw, combo) for n, (draw, (_, combo)) in enumerate(numbered) if n % parts == part]
-    wanted = [_photos_of(draw, roles.loaders, good, defects) for draw, _ in mine]
-    checked = check_photos(photo for row in wanted for photo in row)
-    jobs = [
-        _job(
-            part + n * parts,
-            graph,
-            roles,
-            [checked[photo] for photo in row],
-            category.name,
-            selection.seed,
-            type_,
-            seeds,
-            draw,
-            combo,
+    _check_references(selection.references, methods, types, defects)
+    _check_seeds(selection.seeds, count, methods)
+    spread = Spread(
+        tuple(methods), category.name, types, good, defects, count, selection.references, selection.seeds,
+        selection.seed,
+    )  # fmt: skip
+    if len(spread) > MOST_JOBS:
+        raise request_error(
+            "plan.count",
+            f"the plan has {len(spread)} jobs",
+            expected=f"at most {MOST_JOBS} in one run",
+            mend="split the work: other seeds (--seed) into other folders (--out)",
         )
-        for n, ((draw, combo), row) in enumerate(zip(mine, wanted, strict=True))
-    ]
-    _refuse_twins(jobs)
-    notes = [*category.notes, *summed_up(checked.values()), *_core_loaders(graph, roles, checked.values())]
-    missing = category.without_mask(type_) if "defect" in sources else 0
-    if missing:
-        notes.append(f"{missing} of {missing + len(defects)} photos of {shown(type_)} have no mask and are left out")
-    return Plan(graph, roles, tuple(jobs), tuple(fixed), notes)
+    return spread
+
+
+def _with_parts(spread: Spread, indices: range, category: Category, selection: Selection) -> Spread:
+    """With the masks of the parts, where a workflow loads them.
+
+    Raises:
+        RequestError: no folder of masks is given, or photos have none in it.
+    """
+    if not any(method.roles.needs_part_masks for method in spread.methods):
+        return spread
+    if selection.part_masks is None:
+        raise request_error(
+            "request.no_part_masks",
+            "the workflow loads a mask of each photo's part, and no folder of them is given",
+            expected="--part-masks DIR",
+            mend="add it to the command",
+        )
+    return replace(spread, parts=PartMasks(selection.part_masks, category).of(spread.of_parts(indices)))
+
+
+def _check_references(
+    references: int, methods: Sequence[Method], types: Sequence[str], pools: Sequence[Sequence[Photo]]
+) -> None:
+    if references == 1:
+        return
+    without = [method.name for method in methods if not method.roles.needs_reference]
+    fewest, type_ = min(((len(pool), type_) for type_, pool in zip(types, pools, strict=False)), default=(0, ""))
+    if without or references > fewest:
+        there = (
+            f"the workflow {shown(without[0])} takes none: it would make every picture {references} times"
+            if without
+            else f"{fewest} photos of {shown(type_)} have a mask"
+        )
+        raise request_error(
+            "plan.references",
+            f"--references {references}, but {there}",
+            expected="workflows with a reference, and as many photos with a mask",
+            mend="lower --references, or plan the workflow without a reference by itself",
+        )
+
+
+def _check_seeds(seeds: int, count: int, methods: Sequence[Method]) -> None:
+    if seeds > 1 and not all(method.seeds for method in methods):
+        name = next(method.name for method in methods if not method.seeds)
+        raise request_error(
+            "plan.seeds",
+            f"--seeds {seeds}, but no seed of the workflow {shown(name)} is free",
+            expected="a workflow with a seed that is neither set nor varied",
+            mend="leave --seeds away, or do not fix the seed with --set",
+        )
+    if seeds * count >= SEEDS_APART:
+        raise request_error(
+            "plan.seeds",
+            f"{count} draws with {seeds} seeds each",
+            expected=f"at most {SEEDS_APART - 1} seeds in one run",
+            mend="split the work: other seeds (--seed) into other folders (--out)",
+        )
 
 
 def _core_loaders(graph: Graph, roles: Roles, checked: Iterable[Checked]) -> list[str]:
@@ -200,12 +228,32 @@ def _core_loaders(graph: Graph, roles: Roles, checked: Iterable[Checked]) -> lis
     return [f"'{titles[0]}' is ComfyUI's own loader and may read these photos differently: use {LOADER} in its place"]
 
 
-def _type(category: Category, roles: Roles, selection: Selection) -> str:
-    check_chosen_type(category, selection)
-    type_ = selection.type or roles.default_type
-    if roles.needs_reference:
-        category.check_type(type_)
-    return type_
+def _types(category: Category, methods: Sequence[Method], selection: Selection) -> tuple[str, ...]:
+    wanted = selection.types or ((selection.type,) if selection.type is not None else ())
+    for type_ in wanted:
+        check_chosen_type(category, replace(selection, type=type_))
+    types = wanted or tuple(dict.fromkeys(method.roles.default_type for method in methods))
+    if not wanted and len(types) > 1:
+        raise request_error(
+            "plan.which_type",
+            f"the workflows name their pairs differently: {', '.join(map(shown, types))}",
+            expected="one type for all of them, or a list",
+            mend="give --type, or 'types' in the plan",
+        )
+    if any(method.roles.needs_reference for method in methods):
+        for type_ in types:
+            category.check_type(type_)
+    folders: dict[str, str] = {}
+    for type_ in types:
+        other = folders.setdefault(safe_name(type_), type_)
+        if other is not type_ or types.count(type_) > 1:
+            raise request_error(
+                "plan.types",
+                f"the types {shown(other)} and {shown(type_)} would go into one folder",
+                expected="types whose names differ as folders do",
+                mend="leave one of them away",
+            )
+    return types
 
 
 def check_chosen_type(category: Category, selection: Selection) -> None:
@@ -226,84 +274,3 @@ def check_chosen_type(category: Category, selection: Selection) -> None:
             mend=did_you_mean(type_, map(shown, known), limit=20)
             + f"; or add --new-type if '{shown(type_)}' is meant to be a new one",
         )
-
-
-def _photos_of(draw: int, loaders: Sequence[Loader], good: list[Photo], defects: list[Photo]) -> list[Photo]:
-    """Loader by loader: draws walk through the photos and start over; further loaders of one list take the next."""
-    taken = {"good": 0, "defect": 0}
-    photos = []
-    for loader in _ordered(loaders):
-        pool = good if loader.source == "good" else defects
-        photos.append(pool[(draw + taken[loader.source]) % len(pool)])
-        taken[loader.source] += 1
-    return photos
-
-
-def _ordered(loaders: Sequence[Loader]) -> list[Loader]:
-    """The source photo first: good parts before references."""
-    return sorted(loaders, key=lambda loader: loader.source != "good")
-
-
-def _job(
-    index: int,
-    graph: Graph,
-    roles: Roles,
-    photos: list[Checked],
-    category: str,
-    first_seed: int,
-    type_: str,
-    seeds: Sequence[tuple[str, str]],
-    draw: int,
-    combo: tuple[Setting, ...],
-) -> Job:
-    # What the outputs are named after has to be a folder's name on every machine.
-    category, type_ = safe_name(category), safe_name(type_)
-    seed = first_seed + draw
-    inputs: list[Input] = []
-    assignments: list[Assignment] = []
-    for loader, checked in zip(_ordered(roles.loaders), photos, strict=True):
-        item = Input(loader.node_id, checked)
-        inputs.append(item)
-        assignments += _loader_assignments(loader, item)
-    assignments += [(node_id, name, seed) for node_id, name in seeds]
-    assignments += [(by_title(graph, s.title), s.input, s.value) for s in combo]
-    assignments += [(roles.saver, "category", category), (roles.saver, "type", type_)]
-    job = Job("", index, category, type_, seed, tuple(inputs), tuple(assignments), combo, tuple(seeds))
-    return replace(job, id=job_id(graph, roles.saver, job))
-
-
-def _loader_assignments(loader: Loader, item: Input) -> list[Assignment]:
-    photo = item.checked.photo
-    if loader.kind != LOADER:
-        return [(loader.node_id, "image", item.address)]
-    values = {"root": item.root, "category": item.category, "split": photo.split, "type": item.type, "index": 0}
-    return [(loader.node_id, name, value) for name, value in values.items()]
-
-
-def job_id(graph: Graph, saver: str, job: Job) -> str:
-    """sha256 over what is computed from what: the filled-in graph, the input files, the expected outputs."""
-    content = {
-        "graph": canonical_hash(job.graph(graph, "", saver)),
-        "inputs": [[item.node_id, item.checked.sha256, item.checked.mask_sha256] for item in job.inputs],
-        "outputs": ["image", "mask"],
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _refuse_twins(jobs: Sequence[Job]) -> None:
-    first: dict[str, Job] = {}
-    for job in jobs:
-        twin = first.setdefault(job.id, job)
-        if twin is not job:
-            raise request_error(
-                "plan.twins",
-                f"jobs {twin.index} and {job.index} of the request would be the same picture",
-                where=f"both read {job.source.photo.relative} with the same values",
-                expected="a different photo, seed or value in every job",
-                mend="lower --count, or do not fix the seed with --set",
-            )
-
-
-def varied_as_text(graph: Graph, job: Job) -> dict[str, Any]:
-    """The inputs that differ from the base graph, by title, for the record."""
-    return {f"{title_of(graph, node_id)}.{name}": value for node_id, name, value in job.assignments}

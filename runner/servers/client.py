@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from ..errors import ServerError, server_error
 from .address import Header, parse
@@ -133,6 +134,13 @@ class Client:
         except (Unclear, Rejected) as error:
             raise self._not_comfyui(error) from error
         return {name: entry for name, entry in found.items() if isinstance(entry, dict)}
+
+    def file_metadata(self, folder: str, file: str) -> dict[str, Any]:
+        """What a model file on the server says about itself; empty where it, or the server, says nothing."""
+        try:
+            return self._object("GET", f"/view_metadata/{quote(folder)}?filename={quote(file, safe='')}")
+        except (Unreachable, Unclear, Rejected):
+            return {}
 
     def submit(self, graph: dict[str, Any], prompt_id: str, extra_pnginfo: dict[str, Any] | None = None) -> None:
         """Queue a graph under our own id.

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...nodes.datasets.names import PART
 from ..graphs.graph import Graph, is_link, title_of
+from ..graphs.words import WORDS_NODE, prompt_of
 from ..outputs.commit import Committer
 from ..outputs.pairs import Fetched, announced, verify
 from ..plans.photos import Checked
@@ -15,7 +17,13 @@ from ..plans.plan import Job, Plan
 from .client import Client, ServerInfo
 
 RECORD_VERSION = 1
-MASK_NODE = "DefectForgePlaceHoleMask"
+#: What decides where a defect is; the first of a graph is recorded on its own.
+MASK_NODES = (
+    "DefectForgePlaceHoleMask",
+    "DefectForgePlaceDefectMask",
+    "DefectForgeTransplantMask",
+    "DefectForgeTransplantDefect",
+)
 
 
 @dataclass
@@ -32,6 +40,13 @@ class Collector:
     """The dataset's root, as it was given."""
     extra: dict[str, Any] = field(default_factory=dict)
     """extra_pnginfo: the window form travels along, so that a saved PNG opens in the window."""
+
+    methods: tuple[Collector, ...] = ()
+    """Where the plan has several workflows: one for each of them."""
+
+    def of(self, job: Job) -> Collector:
+        """The one that knows the workflow of a job."""
+        return self.methods[job.method] if self.methods else self
 
     def graph(self, job: Job, prompt_id: str) -> Graph:
         # Sharded, because the saver lists its folder for every picture; by attempt, because an attempt's files may
@@ -60,6 +75,17 @@ class Collector:
         self.committer.refuse(job, saved.refused)
         return self.committer.commit(job.id, pairs, self._record(job, graph, submitted))
 
+    def _masks_of_parts(self, job: Job) -> dict[str, Any]:
+        """The user's own masks of parts, and the real masks that new ones are made like; nothing without any."""
+        record: dict[str, Any] = {}
+        if job.part_masks:
+            record["part_masks"] = [part_record(checked) for checked in job.part_masks]
+        if job.shared:
+            photos = [item.checked for item in job.shared]
+            record["real_masks"] = [_file_record(one, self.root) for one in photos if one.photo.type != PART]
+            record["real_part_masks"] = [part_record(one) for one in photos if one.photo.type == PART]
+        return record
+
     def pairs_of(self, entry: dict[str, Any]) -> int:
         """How many pairs a finished job gave."""
         return len(announced(entry, self.plan.roles.saver, self.plan.roles.keep).pairs)
@@ -73,6 +99,7 @@ class Collector:
             "seed": job.seed,
             "source": _file_record(job.source, self.root),
             "references": [_file_record(reference, self.root) for reference in job.references],
+            **self._masks_of_parts(job),
             "prompts": prompts(graph),
             "mask_parameters": mask_parameters(graph),
             "assignments": [list(item) for item in job.assignments],
@@ -112,17 +139,24 @@ def _file_record(checked: Checked, root: Path) -> dict[str, Any]:
     return record
 
 
+def part_record(checked: Checked) -> dict[str, Any]:
+    """The mask of a part, which lies outside the dataset: its own path, as it was given."""
+    masks = [mask.absolute().as_posix() for mask in checked.photo.masks]
+    return {"of": checked.sha256, "mask": masks, "mask_sha256": checked.mask_sha256}
+
+
 def prompts(graph: Graph) -> dict[str, str]:
-    """Every text that is encoded, by the node's title."""
-    return {
-        title_of(graph, node_id): node["inputs"]["text"]
-        for node_id, node in graph.items()
-        if isinstance(node["inputs"].get("text"), str)
-    }
+    """Every text that is encoded, by the node's title, and every prompt that a node writes."""
+    found = {}
+    for node_id, node in graph.items():
+        text = prompt_of(node["inputs"]) if node["class_type"] == WORDS_NODE else node["inputs"].get("text")
+        if isinstance(text, str) and (text or node["class_type"] != WORDS_NODE):
+            found[title_of(graph, node_id)] = text
+    return found
 
 
 def mask_parameters(graph: Graph) -> dict[str, Any]:
     for node in graph.values():
-        if node["class_type"] == MASK_NODE:
+        if node["class_type"] in MASK_NODES:
             return {name: value for name, value in node["inputs"].items() if not is_link(value)}
     return {}

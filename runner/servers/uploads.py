@@ -32,7 +32,7 @@ class Uploads:
             RequestError: a photo changed since it was checked.
             Unreachable, Unclear: as the client's calls.
         """
-        for item in job.inputs:
+        for item in job.files:
             photo = item.checked.photo
             self._bring(photo.path, item.address, item.checked.sha256)
             for mask, address, sha256 in zip(photo.masks, item.mask_addresses, item.checked.mask_sha256s, strict=True):

@@ -31,7 +31,7 @@ from .patience import Patience
 Emit = Callable[[str, dict[str, Any]], None]
 MAX_TROUBLE = 5
 # Rounds of draws for one job, each with other seeds, before it counts as failed.
-MOST_ROUNDS = 4
+MOST_ROUNDS = 8
 MAX_DEATHS = 2
 
 
@@ -123,7 +123,7 @@ class Worker(threading.Thread):
             return False
         if where == "absent":
             return False
-        self.flights[prompt_id] = Flight(job, prompt_id, self.collector.graph(job, prompt_id), look_at=0.0)
+        self.flights[prompt_id] = Flight(job, prompt_id, self.collector.of(job).graph(job, prompt_id), look_at=0.0)
         return True
 
     def _top_up(self) -> None:
@@ -146,11 +146,11 @@ class Worker(threading.Thread):
         try:
             self._connection.uploads.ensure(job)
             prompt_id = str(uuid.uuid4())
-            flight = Flight(job, prompt_id, self.collector.graph(job, prompt_id))
+            flight = Flight(job, prompt_id, self.collector.of(job).graph(job, prompt_id))
             self.journal.submitted(job.id, self.client.url, prompt_id)
             self._connection.expect_echo()
             try:
-                self.client.submit(flight.graph, prompt_id, self.collector.extra)
+                self.client.submit(flight.graph, prompt_id, self.collector.of(job).extra)
             except (Unclear, Unreachable):
                 # It may be queued all the same (a 500 after queueing, an answer lost on the way): look before asking
                 # again, or the server would do it twice.
@@ -294,7 +294,7 @@ class Worker(threading.Thread):
 
     def _fetch(self, flight: Flight, entry: dict[str, Any], blocked: str) -> None:
         try:
-            record = self.collector.collect(self.client, flight.job, flight.graph, entry, flight.wall)
+            record = self.collector.of(flight.job).collect(self.client, flight.job, flight.graph, entry, flight.wall)
         except NothingKept as error:
             self._draw_again(flight.job, error)
             return
@@ -312,7 +312,7 @@ class Worker(threading.Thread):
             with contextlib.suppress(StorageError):
                 self.journal.back(flight.job.id, "not fetched")
             raise
-        self.source.finish(self.collector.pairs_of(entry))
+        self.source.finish(self.collector.of(flight.job).pairs_of(entry))
         self.emit("done", {"job": flight.job, "record": record})
 
     def _draw_again(self, job: Job, why: NothingKept) -> None:

@@ -69,8 +69,8 @@ def seconds(url: str, prompt: Graph) -> float:
 
 
 @contextlib.contextmanager
-def comfyui(models: Path, base: Path) -> Iterator[str]:
-    """A ComfyUI on the CPU with its own folders."""
+def comfyui(models: Path, base: Path, device: str = "cpu") -> Iterator[str]:
+    """A ComfyUI with its own folders, on the CPU or on what it finds."""
     path = Path(os.environ.get("COMFYUI_PATH") or Path.home() / "comfy" / "ComfyUI").expanduser()
     if not (path / "main.py").is_file():
         raise SystemExit(f"no ComfyUI at {path}: set COMFYUI_PATH, or name a running one with --comfyui URL")
@@ -82,7 +82,8 @@ def comfyui(models: Path, base: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [python, "main.py", "--cpu", "--disable-api-nodes", "--port", str(port), "--base-directory", str(base)]
+    command = [python, "main.py", "--disable-api-nodes", "--port", str(port), "--base-directory", str(base)]
+    command += ["--cpu"] if device == "cpu" else []
     with (base / "log.txt").open("wb") as log:
         process = subprocess.Popen(command, cwd=path, stdout=log, stderr=subprocess.STDOUT)
     try:

@@ -42,8 +42,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], bool, float | None]] = {
 }
 
 
-def build(dtype: torch.dtype, device: torch.device) -> Any:
-    """A MODEL of SD 1.5's size with random weights."""
+def build(dtype: torch.dtype, device: torch.device, layout: Any = None) -> Any:
+    """A MODEL of SD 1.5's size (or of another `UNetLayout`) with random weights."""
     from defectforge.runner.embedded.engine.diffusion import DiffusionModel
     from defectforge.runner.embedded.engine.layout import UNetLayout
     from defectforge.runner.embedded.engine.model import EmbeddedModel
@@ -51,7 +51,7 @@ def build(dtype: torch.dtype, device: torch.device) -> Any:
     from defectforge.runner.embedded.engine.random_tensors import unet_shapes
     from defectforge.runner.embedded.engine.unet import LatentUNet
 
-    layout = UNetLayout()
+    layout = layout or UNetLayout()
     weights = {}
     for shape in unet_shapes(layout):
         size = tuple(shape.shape)

@@ -143,6 +143,8 @@ SHARED = (
     "defectforge.nodes.datasets",
     "defectforge.nodes.algorithms.run_length",
     "defectforge.nodes.algorithms.scores",
+    "defectforge.nodes.algorithms.placement",
+    "defectforge.nodes.algorithms.prompts",
 )
 
 
@@ -165,7 +167,7 @@ def test_nodes_reach_comfyui_only_through_its_node_api_and_the_host(path):
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in python_files("runner") if not {"embedded", "benefit"} & set(p.parts)],
+    [p for p in python_files("runner") if not {"embedded", "benefit", "lora"} & set(p.parts)],
     ids=lambda path: path.stem,
 )
 def test_the_runner_imports_of_the_nodes_only_what_needs_no_torch_and_no_torch_itself(path):
@@ -176,7 +178,10 @@ def test_the_runner_imports_of_the_nodes_only_what_needs_no_torch_and_no_torch_i
 
 @pytest.mark.parametrize(
     "path",
-    [ROOT / "nodes/algorithms/run_length.py", *python_files("nodes/algorithms/scores")],
+    [
+        *(ROOT / f"nodes/algorithms/{name}.py" for name in ("run_length", "prompts")),
+        *(path for room in ("scores", "placement") for path in python_files(f"nodes/algorithms/{room}")),
+    ],
     ids=lambda path: path.stem,
 )
 def test_what_nodes_and_runner_share_needs_no_torch(path):

@@ -20,13 +20,13 @@ MAPS = {"runner/benefit/detectors/command.py"}
 
 #: Who writes MVTec's folders, or reads our own output, and so has to name them.
 WRITERS = {
-    "nodes/pair_files.py",
+    "nodes/pairs/files.py",
     "runner/benefit/detectors/command.py",
     "runner/nuts/dataset.py",
     "runner/outputs/export/anomalib.py",
     "runner/outputs/pairs.py",
     "runner/pages/reading.py",
-    "runner/plans/plan.py",
+    "runner/plans/job.py",
 }
 
 

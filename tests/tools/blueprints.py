@@ -97,6 +97,7 @@ BLUEPRINTS = [
                     "vae": "@vae",
                     "mode": "@mode",
                     "seed": "@seed",
+                    "model": "@model",
                 },
                 # The mask is soft already; seed 1 as in the sampler, which takes the same.
                 {"mode": "latent noise", "seed": 1, "control_after_generate": "fixed", "mask_blur": 0.0},

@@ -1,4 +1,5 @@
-"""A judge of "there is a hole in this place", which no score knows of: a small network trained on drawn nuts.
+"""A judge of "there is a hole (or another kind of defect) in this place", which no score knows of: a small network
+trained on drawn nuts.
 
 Its examples are drawn, never a model's samples: the same nut with a hole and without. Sound places are also spoilt the
 way a weak model spoils them (a smooth patch, a shade darker or lighter), so that the judge looks for a hole and not for
@@ -54,11 +55,13 @@ def place_of(photo: Picture, mask: Bools, rng: np.random.Generator | None = None
     return np.asarray(Image.fromarray(photo).resize((SIDE, SIDE), Image.Resampling.BOX, box=_inside(box, photo)))
 
 
-def trained(nuts: int = 160, steps: int = 500, seed: int = 0) -> Judge:
-    """Draw examples, learn, and test on as many nuts as a quarter of those."""
+def trained(
+    nuts: int = 160, steps: int = 500, seed: int = 0, kind: str = "hole", others: tuple[str, ...] = ()
+) -> Judge:
+    """Draw examples, learn, and test on as many nuts as a quarter of those. Places with one of `others` are none."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    learn, truth = _examples(nuts, LEARN_SEED)
+    learn, truth = _examples(nuts, LEARN_SEED, kind, others)
     network = _network()
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
@@ -73,7 +76,7 @@ def trained(nuts: int = 160, steps: int = 500, seed: int = 0) -> Judge:
         optimizer.step()
         schedule.step()
     network.eval()
-    tested, right = _examples(max(8, nuts // 4), TEST_SEED)
+    tested, right = _examples(max(8, nuts // 4), TEST_SEED, kind, others)
     with torch.no_grad():
         accuracy = float(((network(tested) > 0) == (right > 0.5)).float().mean())
     return Judge(network, accuracy)
@@ -90,20 +93,24 @@ def _as_input(pictures: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255 * 2 - 1
 
 
-def _examples(nuts: int, first: int) -> tuple[Tensor, Tensor]:
-    """Pictures ``[N, 3, SIDE, SIDE]`` and whether a hole is there, half of them each."""
+def _examples(nuts: int, first: int, kind: str, others: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """Pictures ``[N, 3, SIDE, SIDE]`` and whether `kind` is there: in half of them, or in fewer with `others`."""
     pictures, truth = [], []
     number, made = first, 0
     while made < nuts:
         nut = Nut(number)
         number += 1
-        if not nut.has_room("hole"):
+        if not all(nut.has_room(name) for name in (kind, *others)):
             continue
         made += 1
         rng = np.random.default_rng(number)
-        holes = [nut.defect("hole", number), nut.defect("hole", number + 1_000_000)]
-        (sound, _), *broken = nut.photos(PHOTO, [None, *holes])
-        for photo, mask in broken:
+        holes = [nut.defect(kind, number), nut.defect(kind, number + 1_000_000)]
+        (sound, _), *broken = nut.photos(PHOTO, [None, *holes, *(nut.defect(name, number) for name in others)])
+        for photo, mask in broken[2:]:
+            if (mask > 127).sum() >= 12:
+                pictures.append(place_of(photo, mask > 127, rng))
+                truth.append(0.0)
+        for photo, mask in broken[:2]:
             place = mask > 127
             if place.sum() < 12:
                 continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from reference_harness import INPAINTING, PIX2PIX, SD2, SDXL
+from reference_harness import INPAINTING, PIX2PIX, SD2, SDXL, SDXL_INPAINTING
 from reference_setup import (
     CLOSE,
     MODES,
@@ -27,13 +27,23 @@ STEP = (3.0, 0.0)
 
 @case
 def parity_on_an_inpainting_model(s: Setup) -> None:
-    s = s.on(INPAINTING)
+    inpainting_parity(s.on(INPAINTING))
+
+
+@comfyui_case
+def parity_on_an_sdxl_inpainting_model(s: Setup) -> None:
+    inpainting_parity(s.on(SDXL_INPAINTING))
+
+
+def inpainting_parity(s: Setup) -> None:
     kept, mask = randn(1, 4, SIDE, SIDE, seed=16), torch.zeros(1, 1, SIDE, SIDE)
     mask[..., 4:12, 4:12] = 1.0
     options = {"concat_latent_image": kept / s.shape.scale, "concat_mask": mask}
-    conds = {"positive": [[s.positive, options]], "negative": [[s.negative, options]]}
+    sides = {"positive": (s.positive, 21), "negative": (s.negative, 22)}
+    conds = {name: [[tokens, {**s.options(seed), **options}]] for name, (tokens, seed) in sides.items()}
+    fidelity = 0.5 if s.shape.vector is None else 0.5**3
     result = s.sample(s.attached(), conds=conds, sigmas=STEP)
-    unit = s.unit(sigmas=STEP)
+    unit = s.unit(sigmas=STEP, fidelity=fidelity)
     # A reference row masks nothing and shows the reference itself.
     beside = (torch.cat([mask, kept], dim=1), torch.cat([torch.zeros_like(mask), unit.latent], dim=1))
     prompts = [(s.positive, False), (s.negative, True)]

@@ -7,7 +7,7 @@ package's dependencies may be absent. So this file imports torch, the oracle, an
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -56,6 +56,7 @@ SD2 = Architecture(width=64, context=1024, head_channels=64, linear=True, v_pred
 SDXL = Architecture(
     mult=(1, 2, 4), depth=(0, 1, 2), middle=2, context=2048, head_channels=8, linear=True, vector=2816, scale=0.13025
 )
+SDXL_INPAINTING = replace(SDXL, in_channels=9)
 
 
 oracle = load("reference_oracle", ROOT / "tests" / "unit" / "reference_oracle.py")

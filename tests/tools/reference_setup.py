@@ -169,6 +169,7 @@ class Setup:
         `beside` holds for each prompt what the pictures' rows and what the references' rows concatenate.
         """
         results = []
+        vectors = self.vectors()
         for number, (prompt, unconditional) in enumerate(prompts):
             rows, concat = x / (1 + sigma**2) ** 0.5, None
             if beside is not None:
@@ -177,7 +178,8 @@ class Setup:
             uncond = torch.full((x.shape[0],), unconditional)
             t = torch.full((x.shape[0],), self.timesteps((sigma, 0.0))[0])
             context = prompt.expand(x.shape[0], -1, -1)
-            eps = self.oracle.two_pass(rows, t, context, uncond, units, 0, 1, 1 / (1 + sigma**2), concat)
+            vector = None if vectors is None else vectors[int(unconditional)].expand(x.shape[0], -1)
+            eps = self.oracle.two_pass(rows, t, context, uncond, units, 0, 1, 1 / (1 + sigma**2), concat, vector)
             results.append(x - sigma * eps)
         return results
 

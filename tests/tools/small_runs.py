@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
-from defectforge.runner.graphs.export import api_path
+from defectforge.runner.graphs.export import api_path, core_nodes
+from defectforge.runner.graphs.graph import shipped_workflows
 from PIL import Image
 
 #: Small and short says as much about agreement as the study's sizes and steps; with random weights what is painted may
@@ -22,6 +23,20 @@ SMALL = {
     "DefectForgeKeepBest": {"thresholds": ""},
     "DefectForgeSaveDefectPair": {"label": "visible or none"},
 }
+
+
+def in_both() -> list[str]:
+    """Workflows that ComfyUI and the embedded server run on the same small files.
+
+    The others need files of their own: newer models (test_modern_models.py), a trained LoRA (test_miniature_parity.py).
+    """
+    found = []
+    for name in shipped_workflows():
+        graph = json.loads(api_path(name).read_text(encoding="utf-8"))
+        kinds = {node["class_type"] for node in graph.values()}
+        if not kinds & {*core_nodes(), "LoraLoader"}:
+            found.append(name)
+    return found
 
 
 def options_of(name: str) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Any
 from defectforge.runner.checkpoints import miniature
 from defectforge.runner.checkpoints.choose_model import inpaints
 from defectforge.runner.checkpoints.models import checkpoint_loaders
+from defectforge.runner.commands.compare_command import ON_REQUEST
 from defectforge.runner.embedded import launch
 from defectforge.runner.graphs.export import api_path
 from defectforge.runner.graphs.graph import SHIPPED, shipped_workflows
@@ -42,7 +43,8 @@ def thumbnail(line: dict[str, Any], out: Path, data: Path) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=shipped_workflows())
+    drawable = [name for name in shipped_workflows() if name not in ON_REQUEST]  # see thumbnail_drawings.py
+    parser.add_argument("names", nargs="*", default=drawable)
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--out", type=Path, default=SHIPPED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from defectforge.runner.nuts import KINDS, View, draw_defect, draw_nut, draw_pair, write_dataset
+from defectforge.runner.nuts import ALL_KINDS, View, draw_defect, draw_nut, draw_pair, write_dataset
 from defectforge.runner.nuts.photo import Nut
 from defectforge.runner.nuts.shape import look
 from scipy import ndimage
@@ -34,7 +34,7 @@ def test_nut_covers_what_real_nuts_cover():
     assert min(shares) > 0.28 and max(shares) < 0.43
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_only_the_defect_changes_and_its_mask_lies_on_the_nut(kind):
     sound, broken, mask = draw_pair(7, kind, 256)
     nut = look(Nut(7).shape, View(), 256).alpha > 0

@@ -87,7 +87,32 @@ def window_around(
     Raises:
         ValueError: an empty mask, or one that no square inside the photo can hold.
     """
+    box, side = box_and_side(denoise, label, size, context, denoise.shape)
     height, width = denoise.shape
+    x = _shift_inside((box[1] + box[3] - side) // 2, side, width)
+    y = _shift_inside((box[0] + box[2] - side) // 2, side, height)
+    return Window(x, y, side, side)
+
+
+def box_and_side(
+    denoise: NDArray[np.float32] | NDArray[np.bool_],
+    label: NDArray[np.bool_] | None,
+    size: int,
+    context: float,
+    photo: tuple[int, int],
+) -> tuple[tuple[int, int, int, int], int]:
+    """The box of a mask and the side of the crop that `window_around` takes around it, px.
+
+    Args:
+        denoise: ``[h, w]``, the part of the photo that holds the mask, or the whole of it.
+        label: the same part.
+        size: see `window_around`.
+        context: see `window_around`.
+        photo: height and width of the photo.
+
+    Raises:
+        ValueError: as `window_around`.
+    """
     box = bounding_box(denoise > 0)
     if box is None:
         raise ValueError(
@@ -95,11 +120,11 @@ def window_around(
             "or take the whole photo."
         )
     extent = max(box[2] - box[0], box[3] - box[1])
-    largest = min(height, width)
+    largest = min(photo)
     if extent > largest:
         raise ValueError(
             f"The mask is {box[3] - box[1]}x{box[2] - box[0]} px (width x height), longer than the short side of the "
-            f"{width}x{height} photo, so no square crop can hold it. Take the whole photo, or a smaller mask."
+            f"{photo[1]}x{photo[0]} photo, so no square crop can hold it. Take the whole photo, or a smaller mask."
         )
     if context > 0:
         side = extent * max(1.0, context)
@@ -107,10 +132,7 @@ def window_around(
         hole = hole_diameter(denoise >= 0.5 if label is None else label)
         diameters = max(size / (LATENT_CELL * WANTED_CELLS), LEAST_DIAMETERS)
         side = max(hole * diameters, extent * LEAST_CONTEXT)
-    side = int(min(largest, max(extent, math.ceil(side))))
-    x = _shift_inside((box[1] + box[3] - side) // 2, side, width)
-    y = _shift_inside((box[0] + box[2] - side) // 2, side, height)
-    return Window(x, y, side, side)
+    return box, int(min(largest, max(extent, math.ceil(side))))
 
 
 def _shift_inside(start: int, side: int, length: int) -> int:

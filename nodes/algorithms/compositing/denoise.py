@@ -8,13 +8,14 @@ be drawn (specs: defect_synthesis 0.5): it is set apart as fine lines, which `et
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..masks import bounding_box, grow_and_feather
-from .crops import LATENT_CELL, window_around
+from ..masks import grow_and_feather, zeros
+from .crops import LATENT_CELL, box_and_side
 
 Bools = NDArray[np.bool_]
 
@@ -62,38 +63,60 @@ def paintable(
     """
     if min(grow, feather, thinnest) < 0:
         raise ValueError(f"grow {grow:g}, feather {feather:g} and thinnest {thinnest:g} cannot be negative")
-    enlarged = window_around(requested.astype(np.float32), requested, size, context).width / size
+    photo = requested.shape
+    wide = max(grow, thinnest * LATENT_CELL / 2.0)
+    box, side = box_and_side(requested, requested, size, context, photo)
+    enlarged = side / size
     for _ in range(_ROUNDS):
-        thick, thin, fine = _split(requested, thinnest * LATENT_CELL * enlarged)
-        wide = max(grow, thinnest * LATENT_CELL / 2.0)
+        # Nothing beyond the mask's surroundings matters: of a photo of 100 MP each array would take 400 MB.
+        margin = int(np.ceil((wide + feather) * enlarged)) + 2
+        here = (
+            slice(max(0, box[0] - margin), box[2] + margin),
+            slice(max(0, box[1] - margin), box[3] + margin),
+        )
+        thick, thin, fine = _split(requested[here], thinnest * LATENT_CELL * enlarged)
         denoise = np.maximum(
             grow_and_feather(thick, grow * enlarged, feather * enlarged),
             grow_and_feather(thin, wide * enlarged, feather * enlarged),
         )
         drawable = thick | thin
-        found = window_around(denoise, drawable, size, context).width / size
+        found = box_and_side(denoise, drawable, size, context, photo)[1] / size
         if abs(found - enlarged) <= 0.02 * enlarged:
             break
         enlarged = found
-    return Paintable(denoise, drawable, fine, enlarged)
+    return Paintable(_in(photo, here, denoise), _in(photo, here, drawable), _in(photo, here, fine), enlarged)
+
+
+def _in(photo: tuple[int, ...], here: tuple[slice, slice], part: NDArray[Any]) -> NDArray[Any]:
+    """A part of a photo's mask as a mask of the whole photo; zeros that are never written to take no memory."""
+    whole: NDArray[Any] = zeros(photo) if part.dtype == np.float32 else np.zeros(photo, part.dtype)
+    whole[here] = part
+    return whole
 
 
 def _split(requested: Bools, thickness: float) -> tuple[Bools, Bools, Bools]:
     """(parts at least so thick, pieces that are thin all over, thin lines beside a thick part)."""
     none = np.zeros_like(requested)
-    box = bounding_box(requested)
-    if thickness <= 1.0 or box is None:
+    if thickness <= 1.0:
         return requested, none, none
-    # Nothing beyond the mask matters: a hole covers a few percent of a photo, and of 4000 px distances take seconds.
-    here = (slice(box[0], box[2]), slice(box[1], box[3]))
-    asked = requested[here]
     radius = thickness / 2.0
-    eroded = ndimage.distance_transform_edt(np.pad(asked, 1))[1:-1, 1:-1] >= radius
+    eroded = ndimage.distance_transform_edt(np.pad(requested, 1))[1:-1, 1:-1] >= radius
     if not eroded.any():
         return none, requested, none
-    thick, thin = none, none.copy()
     # Grown back a little further than it was eroded: the ragged outline belongs to the core, only lines do not.
-    thick[here] = asked & (ndimage.distance_transform_edt(~eroded) <= 1.25 * radius)
-    pieces, _ = ndimage.label(asked, _EIGHT)
-    thin[here] = asked & ~np.isin(pieces, np.unique(pieces[eroded]))
-    return thick, thin, requested & ~thick & ~thin
+    thick = requested & (ndimage.distance_transform_edt(~eroded) <= 1.25 * radius)
+    pieces, _ = ndimage.label(requested, _EIGHT)
+    thin = requested & ~np.isin(pieces, np.unique(pieces[eroded]))
+    lines = requested & ~thick & ~thin
+    chips = _short(lines, thickness)
+    return thick | chips, thin, lines & ~chips
+
+
+def _short(lines: Bools, thickness: float) -> Bools:
+    """Pieces that are no line: chips of the outline, not longer than the model's finest detail is thick."""
+    pieces, count = ndimage.label(lines, _EIGHT)
+    short = np.zeros(lines.shape, bool)
+    for number, box in enumerate(ndimage.find_objects(pieces, count), 1):
+        if np.hypot(*(side.stop - side.start for side in box)) < 1.5 * thickness:
+            short[box] |= pieces[box] == number
+    return short

@@ -8,6 +8,7 @@ noise or zeros in the latent. Units are ComfyUI's: an unscaled LATENT, so unit n
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from enum import Enum
 
 import numpy as np
@@ -117,7 +118,18 @@ def noise_like(latent: Tensor, seed: int) -> Tensor:
     return torch.cat(rows).to(latent)
 
 
-def set_latent_content(latent: Tensor, mask: Tensor, content: MaskedContent, seed: int) -> Tensor:
+def scaled_for_sd(noise: Tensor) -> Tensor:
+    """What the sampler sees as `noise`, before the scaling of Stable Diffusion 1.x and 2.x."""
+    return noise / LATENT_SCALE
+
+
+def set_latent_content(
+    latent: Tensor,
+    mask: Tensor,
+    content: MaskedContent,
+    seed: int,
+    unscaled: Callable[[Tensor], Tensor] = scaled_for_sd,
+) -> Tensor:
     """Put noise or nothing under the latent mask; fill and original keep the encoded picture.
 
     Args:
@@ -125,9 +137,10 @@ def set_latent_content(latent: Tensor, mask: Tensor, content: MaskedContent, see
         mask: ``[B, 1, h, w]``, binary.
         content: which of the four.
         seed: for latent noise.
+        unscaled: from what the network works on to what the autoencoder gives: another family scales otherwise.
     """
     if content is MaskedContent.LATENT_NOISE:
-        return latent * (1.0 - mask) + noise_like(latent, seed) / LATENT_SCALE * mask
+        return latent * (1.0 - mask) + unscaled(noise_like(latent, seed)) * mask
     if content is MaskedContent.LATENT_NOTHING:
         return latent * (1.0 - mask)
     return latent

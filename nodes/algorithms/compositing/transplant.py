@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage, sparse
-from scipy.sparse.linalg import spsolve
+from scipy import ndimage
 
 from ..placement.moving import Back, depth_at, inside, sampled
+from .fields import membrane, plane
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -40,9 +40,6 @@ _MOST_GAIN = 2.0
 
 #: Scale that parts grain from structure, px.
 _GRAIN_SCALE = 1.2
-
-#: Poisson's equation is solved on at most so many cells a side; its solution is smooth.
-_CELLS = 96
 
 #: Fewer ring pixels teach nothing.
 _LEAST_RING = 24
@@ -138,7 +135,7 @@ def transplant(
     around = (depth < -_GAP) & (depth > -_GAP - ring) & here & there & inside(at, mask.shape)
     if settings.match > 0 and np.count_nonzero(around) >= _LEAST_RING:
         gain = np.log(old + _FLOOR) - np.log(moved + _FLOOR)
-        field = _plane(gain, around, label) if settings.blend == FEATHERED else _membrane(gain, around, label)
+        field = plane(gain, around, label) if settings.blend == FEATHERED else membrane(gain, around, label)
         most = np.log(_MOST_GAIN)
         moved = ((moved + _FLOOR) * np.exp(settings.match * field.clip(-most, most)) - _FLOOR).clip(0.0, 1.0)
     if settings.grain > 0 and np.count_nonzero(around) >= _LEAST_RING:
@@ -173,62 +170,6 @@ def _for_size(channel: NDArray[np.floating], at: Floats, scale: float) -> NDArra
     rows, columns = (slice(max(0, int(axis.min()) - 16), int(axis.max()) + 17) for axis in at)
     out = np.array(channel, np.float64)
     out[rows, columns] = ndimage.gaussian_filter(out[rows, columns], 0.45 * np.sqrt(1.0 / scale**2 - 1.0))
-    return out
-
-
-def _plane(values: Floats, known: Bools, wanted: Bools) -> Floats:
-    """A plane through the known values, robustly; its slope shrunk where the ring does not surround the mask."""
-    y, x = np.nonzero(known)
-    inner = np.nonzero(wanted)
-    middle = np.array([inner[0].mean(), inner[1].mean()])
-    reach = max(1.0, float(np.abs(np.stack(inner) - middle[:, None]).max()))
-    terms = np.stack([np.ones(y.size), (y - middle[0]) / reach, (x - middle[1]) / reach], axis=-1)
-    # A weak pull of the slope towards 0, as if a twentieth as many pixels showed none.
-    pull = np.sqrt(y.size / 20) * np.eye(3)[1:]
-    rows, columns = np.mgrid[: values.shape[0], : values.shape[1]]
-    out = np.empty_like(values)
-    for channel in range(values.shape[-1]):
-        wanted_values = values[..., channel][known]
-        weight = np.ones(y.size)
-        solution = np.zeros(3)
-        for _ in range(4):
-            left = np.concatenate([terms * weight[:, None], pull])
-            right = np.concatenate([wanted_values * weight, np.zeros(2)])
-            solution = np.linalg.lstsq(left, right, rcond=None)[0]
-            residual = np.abs(wanted_values - terms @ solution)
-            weight = np.sqrt(1.0 / np.maximum(1.0, residual / (1.5 * np.median(residual) + 1e-6)))
-        out[..., channel] = (
-            solution[0] + solution[1] * (rows - middle[0]) / reach + solution[2] * (columns - middle[1]) / reach
-        )
-    return out
-
-
-def _membrane(values: Floats, known: Bools, wanted: Bools) -> Floats:
-    """Poisson's equation with the ring's values as the boundary: harmonic where they are not known."""
-    # The ring's values are averaged along it first; grain on the boundary would be drawn into the defect as streaks.
-    smooth = max(1.0, 0.25 * np.sqrt(np.count_nonzero(wanted) / np.pi))
-    share = ndimage.gaussian_filter(known.astype(np.float64), smooth)
-    step = max(1, -(-max(known.shape) // _CELLS))
-    coarse, weight = known[::step, ::step], np.maximum(share, 1e-9)[::step, ::step]
-    if not coarse.any():
-        return _plane(values, known, wanted)
-    height, width = coarse.shape
-    number = np.arange(height * width).reshape(height, width)
-    ones = [np.ones(n) for n in (height * (width - 1), (height - 1) * width)]
-    starts = np.concatenate([number[:, :-1].ravel(), number[:-1].ravel()])
-    ends = np.concatenate([number[:, 1:].ravel(), number[1:].ravel()])
-    edges = sparse.coo_matrix((np.concatenate(ones), (starts, ends)), (number.size, number.size))
-    edges = edges + edges.T
-    laplacian = sparse.diags(np.asarray(edges.sum(axis=1)).ravel()) - edges
-    # Known cells hold on to their values so strongly that nothing else counts there.
-    hold = np.where(coarse.ravel(), 1e3, 1e-9)
-    matrix = (laplacian + sparse.diags(hold)).tocsc()
-    out = np.empty_like(values)
-    rows, columns = np.mgrid[: values.shape[0], : values.shape[1]] / step
-    for channel in range(values.shape[-1]):
-        blurred = ndimage.gaussian_filter(np.where(known, values[..., channel], 0.0), smooth)[::step, ::step] / weight
-        solved = spsolve(matrix, hold * np.where(coarse, blurred, 0.0).ravel()).reshape(height, width)
-        out[..., channel] = ndimage.map_coordinates(solved, [rows, columns], order=1, mode="nearest")
     return out
 
 

@@ -202,7 +202,8 @@ def _largest_part(foreground: NDArray[np.bool_], largest_opening: float) -> tupl
         openings, count = ndimage.label(part & ~morphology.closing(foreground, morphology.disk(radius)))
         areas = np.bincount(openings.ravel(), minlength=count + 1)
         areas[0] = 0
-        part = part & ~(areas > largest_opening * part.sum())[openings]
+        # Reflections in a bore are no islands of the part.
+        part = part & ~ndimage.binary_fill_holes((areas > largest_opening * part.sum())[openings])
     return part, rest
 
 

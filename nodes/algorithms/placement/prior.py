@@ -24,6 +24,9 @@ Bools = NDArray[np.bool_]
 #: and how many masks their weight is.
 _AREA_SPREAD, _PLACE_SPREAD, _DEFAULT_WEIGHT = 0.35, 0.12, 2.0
 
+#: Masks of up to the first share of their part vary in size freely, of the second and above not at all.
+_LARGE, _WHOLE = 0.05, 0.3
+
 #: Spread of the direction around the part's centre and of the mask's own, rad.
 _POLAR_SPREAD, _TURN_SPREAD = 0.12, 0.12
 
@@ -102,7 +105,8 @@ class MaskPrior:
         chosen = int(rng.integers(len(self.masks)))
         real = self.masks[chosen]
         noise = rng.normal(0.0, 1.0, 3)
-        share = math.exp(_smoothed([math.log(m.share) for m in self.masks], chosen, noise[0], _AREA_SPREAD))
+        spread = noise[0] * _room(real.share)
+        share = math.exp(_smoothed([math.log(m.share) for m in self.masks], chosen, spread, _AREA_SPREAD))
         ways = turns(real.frame, frame)
         turn = ways[int(rng.integers(len(ways)))]
         where = rng.uniform(0.0, 1.0, 2)
@@ -111,13 +115,21 @@ class MaskPrior:
             height, width = 2 * frame.centre[0], 2 * frame.centre[1]
             return MaskSample(real, (float(where[0] * height), float(where[1] * width)), share, turn)
         most = max(0.95, real.away)
-        spread = 0.0 if real.at_edge else _PLACE_SPREAD
-        away = _smoothed([m.away for m in self.masks], chosen, noise[1], spread) if spread else real.away
+        if real.at_edge:
+            # What reaches the edge still does when it is drawn smaller or larger.
+            away = max(0.0, 1.0 - (1.0 - real.away) * math.sqrt(share / real.share))
+        else:
+            away = _smoothed([m.away for m in self.masks], chosen, noise[1], _PLACE_SPREAD)
         polar = real.polar if not turn.mirrored else math.pi - real.polar
         polar += turn.angle + noise[2] * _POLAR_SPREAD
         distance = min(abs(away), most) * frame.rim(polar)
         centre = (frame.centre[0] + math.sin(polar) * distance, frame.centre[1] + math.cos(polar) * distance)
         return MaskSample(real, centre, share, turn)
+
+
+def _room(share: float) -> float:
+    """How much a mask's size may vary, 0..1: one that takes a large piece of its part fits it in that size only."""
+    return min(1.0, max(0.0, 1.0 - (share - _LARGE) / (_WHOLE - _LARGE)))
 
 
 def _smoothed(values: Sequence[float], chosen: int, noise: float, default: float) -> float:

@@ -125,6 +125,74 @@ def conditioning_set_area(
 
 
 @core_node(
+    "ConditioningSetAreaPercentage",
+    display_name="Conditioning (Set Area with Percentage)",
+    category="conditioning",
+    inputs={
+        "required": {
+            "conditioning": ("CONDITIONING",),
+            "width": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01}),
+            "height": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01}),
+            "x": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 1.0, "step": 0.01}),
+            "y": ("FLOAT", {"default": 0.0, "min": 0.0, "max": 1.0, "step": 0.01}),
+            "strength": ("FLOAT", STRENGTH),
+        }
+    },
+    outputs=CONDITIONING,
+)
+def conditioning_set_area_percentage(
+    conditioning: Conditioning, width: float, height: float, x: float, y: float, strength: float
+) -> tuple[Conditioning]:
+    """The conditioning for a rectangle only, in shares of the picture."""
+    values = {"area": ("percentage", height, width, y, x), "strength": strength, "set_area_to_bounds": False}
+    return (with_values(conditioning, values),)
+
+
+@core_node(
+    "ConditioningSetAreaStrength",
+    category="conditioning",
+    inputs={"required": {"conditioning": ("CONDITIONING",), "strength": ("FLOAT", STRENGTH)}},
+    outputs=CONDITIONING,
+)
+def conditioning_set_area_strength(conditioning: Conditioning, strength: float) -> tuple[Conditioning]:
+    """How much the conditioning counts beside others."""
+    return (with_values(conditioning, {"strength": strength}),)
+
+
+@core_node(
+    "ConditioningAverage",
+    category="conditioning",
+    inputs={
+        "required": {
+            "conditioning_to": ("CONDITIONING",),
+            "conditioning_from": ("CONDITIONING",),
+            "conditioning_to_strength": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01}),
+        }
+    },
+    outputs=CONDITIONING,
+)
+def conditioning_average(
+    conditioning_to: Conditioning, conditioning_from: Conditioning, conditioning_to_strength: float
+) -> tuple[Conditioning]:
+    """The numbers of two texts mixed; of `conditioning_from` the first entry, cut or filled with zeros to length."""
+    share = conditioning_to_strength
+    other, other_options = conditioning_from[0]
+    other_pooled = other_options.get("pooled_output")
+    result: Conditioning = []
+    for tokens, options in conditioning_to:
+        fitted = torch.zeros_like(tokens[:1])
+        length = min(tokens.shape[1], other.shape[1])
+        fitted[:, :length] = other[:, :length]
+        options = dict(options)
+        if other_pooled is not None:
+            pooled = options.get("pooled_output", other_pooled)
+            mixed = other_pooled if pooled is None else pooled * share + other_pooled * (1.0 - share)
+            options["pooled_output"] = mixed
+        result.append([tokens * share + fitted * (1.0 - share), options])
+    return (result,)
+
+
+@core_node(
     "ConditioningSetMask",
     display_name="Conditioning (Set Mask)",
     category="conditioning",

@@ -12,8 +12,8 @@ import torch
 
 from ....nodes import host
 from .. import folders
-from ..engine.checkpoint import Checkpoint, load_checkpoint
-from ..engine.clip import Clip
+from ..engine.checkpoint import Checkpoint, load_checkpoint, load_diffusion_model
+from ..engine.clip import Clip, clip_from_state_dict
 from ..engine.clip_vision import ClipVision, clip_vision_from_state_dict
 from ..engine.lora import apply_lora
 from ..engine.model import EmbeddedModel
@@ -115,6 +115,87 @@ def clip_vision_loader(clip_name: str) -> tuple[ClipVision]:
     """A CLIP vision model file."""
     path = folders.current().model_path("clip_vision", clip_name)
     return (clip_vision_from_state_dict(read_state_dict(path), host.current().device()),)
+
+
+#: ComfyUI 0.28.1's kinds of text encoder; what they are for decides how a file is read. Ours is the first one.
+CLIP_TYPES = [
+    "stable_diffusion",
+    "stable_cascade",
+    "sd3",
+    "stable_audio",
+    "mochi",
+    "ltxv",
+    "pixart",
+    "cosmos",
+    "lumina2",
+    "wan",
+    "hidream",
+    "chroma",
+    "ace",
+    "omnigen2",
+    "qwen_image",
+    "hunyuan_image",
+    "flux2",
+    "ovis",
+    "longcat_image",
+    "cogvideox",
+    "lens",
+    "pixeldit",
+    "ideogram4",
+    "boogu",
+    "krea2",
+]
+WEIGHT_TYPES = ["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"]
+
+
+@core_node(
+    "CLIPLoader",
+    display_name="Load CLIP",
+    category="advanced/loaders",
+    inputs=lambda: {
+        "required": {"clip_name": (folders.current().model_filenames("text_encoders"),), "type": (CLIP_TYPES,)},
+        "optional": {"device": (["default", "cpu"],)},
+    },
+    outputs=[("CLIP", "CLIP")],
+)
+def clip_loader(clip_name: str, type: str, device: str = "default") -> tuple[Clip]:
+    """A text encoder file: CLIP-L of Stable Diffusion 1.x, or OpenCLIP-H of 2.x."""
+    if type != "stable_diffusion":
+        raise UnsupportedModelError(
+            f"a text encoder of type {type!r} needs a ComfyUI server; the embedded server runs 'stable_diffusion'"
+        )
+    state = read_state_dict(folders.current().model_path("text_encoders", clip_name))
+    clip = clip_from_state_dict(state, embedding_lookup)
+    if clip is None:
+        raise UnsupportedModelError(
+            f"{clip_name} holds no text encoder of Stable Diffusion 1.x or 2.x (expected: CLIP-L, such as "
+            "clip_l.safetensors); other kinds need a ComfyUI server"
+        )
+    if device == "default":
+        clip.encoder.to(host.current().device())
+    return (clip,)
+
+
+@core_node(
+    "UNETLoader",
+    display_name="Load Diffusion Model",
+    category="advanced/loaders",
+    inputs=lambda: {
+        "required": {
+            "unet_name": (folders.current().model_filenames("diffusion_models"),),
+            "weight_dtype": (WEIGHT_TYPES,),
+        }
+    },
+    outputs=[("MODEL", "MODEL")],
+)
+def unet_loader(unet_name: str, weight_dtype: str) -> tuple[EmbeddedModel]:
+    """A diffusion model file without text encoder and autoencoder."""
+    if weight_dtype != "default":
+        raise UnsupportedModelError(
+            f"weights of type {weight_dtype} need a ComfyUI server; the embedded server knows 'default'"
+        )
+    path = folders.current().model_path("diffusion_models", unet_name)
+    return (load_diffusion_model(path, host.current().device()),)
 
 
 def _lora_inputs(with_clip: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 
 from .clip import Clip, clip_from_state_dict
 from .clip_vision import ClipVision, clip_vision_from_state_dict
-from .detect import UNET_PREFIX, detect_prediction, detect_unet
+from .detect import UNET_PREFIX, detect_prediction, detect_unet, with_prefix
 from .diffusion import DiffusionModel
 from .model import EmbeddedModel
 from .model_sampling import ModelSampling
@@ -67,3 +67,15 @@ def load_checkpoint(
         vision = clip_vision_from_state_dict(without_prefix(state, VISION_PREFIX), device)
     vae = vae_from_state_dict(without_prefix(state, VAE_PREFIX), device)
     return Checkpoint(EmbeddedModel(DiffusionModel(unet, sampling, device)), clip, vae, vision)
+
+
+def load_diffusion_model(path: Path, device: torch.device) -> EmbeddedModel:
+    """A U-Net file by itself: in LDM's words, with or without their prefix, or in diffusers'.
+
+    Raises:
+        FileNotFoundError, UnsupportedModelError: see `read_state_dict` and `detect_unet`.
+    """
+    state = with_prefix(read_state_dict(path), path.name)
+    layout = detect_unet(state, path.name)
+    unet = LatentUNet.from_ldm(without_prefix(state, UNET_PREFIX), layout, compute_dtype(device)).to(device)
+    return EmbeddedModel(DiffusionModel(unet, ModelSampling(detect_prediction(state, layout)), device))

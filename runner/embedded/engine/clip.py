@@ -150,6 +150,13 @@ class Clip:
             first = first @ self.encoder.projection.T
         return tokens.reshape(1, -1, tokens.shape[-1]).cpu(), first.cpu()
 
+    def tokens_with_gradient(self, text: str) -> torch.Tensor:
+        """As `encode`'s tokens, for a training of the encoder: no weights in the prompt, and gradients flow."""
+        embeddings, ends = self._embeddings(list(self.tokenize(text)))
+        tokens, _ = self.encoder(embeddings, None, ends)
+        result: torch.Tensor = tokens.reshape(1, -1, tokens.shape[-1])
+        return result
+
     def _embeddings(self, rows: Chunks) -> tuple[torch.Tensor, list[int]]:
         table = self.encoder.text_model.embeddings.token_embedding.weight
         ids = [[t.value if isinstance(t.value, int) else self.pad_token for t in row] for row in rows]

@@ -42,12 +42,14 @@ def detect_unet(state: Mapping[str, torch.Tensor], name: str = "the file") -> UN
         if "down_blocks.0.resnets.0.conv1.weight" in state:
             hint = "a U-Net in diffusers' layout"
         raise UnsupportedModelError(f"{name} is {hint}: expected are {_SUPPORTED}")
-    layout = _read(state, first)
+    layout = read_layout(state)
     _check(state, layout, name)
     return layout
 
 
-def _read(state: Mapping[str, torch.Tensor], first: torch.Tensor) -> UNetLayout:
+def read_layout(state: Mapping[str, torch.Tensor]) -> UNetLayout:
+    """What the tensors' names and shapes say, unchecked; also of a ControlNet, which is a U-Net's first half."""
+    first = state[f"{UNET_PREFIX}input_blocks.0.0.weight"]
     width, in_channels = int(first.shape[0]), int(first.shape[1])
     blocks = count_layers(state, f"{UNET_PREFIX}input_blocks.")
     mult: list[int] = []
@@ -78,6 +80,57 @@ def _read(state: Mapping[str, torch.Tensor], first: torch.Tensor) -> UNetLayout:
         middle_depth=count_layers(state, f"{UNET_PREFIX}middle_block.1.transformer_blocks."),
         context_dim=_context_dim(state) or 0,
         linear_projection=proj is not None and proj.ndim == 2,
+        adm_channels=None if label is None else int(label.shape[1]),
+    )
+
+
+def with_prefix(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
+    """The tensors of a U-Net file as they are called in a checkpoint.
+
+    Raises:
+        UnsupportedModelError: diffusers' words, and not those of a U-Net of this family.
+    """
+    if any(key.startswith(UNET_PREFIX) for key in state):
+        return dict(state)
+    if DIFFUSERS_MARK not in state:
+        return {UNET_PREFIX + key: tensor for key, tensor in state.items()}
+    layout = diffusers_layout(state)
+    modules = {ours: ldm for ldm, ours in layout.module_names().items()}
+    result = {}
+    for key, tensor in state.items():
+        module = key
+        while module and module not in modules:
+            module = module.rpartition(".")[0]
+        if not module:
+            raise UnsupportedModelError(f"{name} cannot be run: {key!r} belongs to no U-Net of {_SUPPORTED}")
+        result[UNET_PREFIX + modules[module] + key[len(module) :]] = tensor
+    return result
+
+
+#: A tensor that every U-Net in diffusers' words has, and no other file.
+DIFFUSERS_MARK = "down_blocks.0.resnets.0.conv1.weight"
+
+
+def diffusers_layout(state: Mapping[str, torch.Tensor]) -> UNetLayout:
+    """The layout of a U-Net, or of its first half, whose tensors have diffusers' names; unchecked."""
+    levels = count_layers(state, "down_blocks.")
+    widths = [int(state[f"down_blocks.{i}.resnets.0.conv1.weight"].shape[0]) for i in range(levels)]
+    first, out = state["conv_in.weight"], state.get("conv_out.weight")
+    key = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    linear = state.get("mid_block.attentions.0.proj_in.weight")
+    label = state.get("class_embedding.linear_1.weight")
+    return UNetLayout(
+        in_channels=int(first.shape[1]),
+        out_channels=4 if out is None else int(out.shape[0]),
+        model_channels=int(first.shape[0]),
+        channel_mult=tuple(width // int(first.shape[0]) for width in widths),
+        num_res_blocks=tuple(count_layers(state, f"down_blocks.{i}.resnets.") for i in range(levels)),
+        transformer_depth=tuple(
+            count_layers(state, f"down_blocks.{i}.attentions.0.transformer_blocks.") for i in range(levels)
+        ),
+        middle_depth=count_layers(state, "mid_block.attentions.0.transformer_blocks."),
+        context_dim=int(state[key].shape[1]) if key in state else 0,
+        linear_projection=linear is not None and linear.ndim == 2,
         adm_channels=None if label is None else int(label.shape[1]),
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ...checkpoints.lora_files import metadata_of, training_record
 from .clip import Clip
 from .model import EmbeddedModel, WeightChange
 from .state_dicts import StateDict, UnsupportedModelError, read_state_dict
@@ -23,6 +24,8 @@ _SUFFIXES = (
     ("_lora.up.weight", "_lora.down.weight", None),
     (".lora.up.weight", ".lora.down.weight", None),
 )
+#: How names of a text encoder's changes begin.
+TEXT_STARTS = ("lora_te_", "lora_te1_", "lora_te2_", "text_encoder.", "text_encoder_2.", "te1.", "te2.")
 #: Kinds of files that are called LoRA too but change weights in another way.
 _OTHER_KINDS = ("hada_w1_a", "lokr_w1", "dora_scale", "oft_blocks", "diff_b", ".diff")
 
@@ -112,27 +115,75 @@ def apply_lora(
 ) -> tuple[EmbeddedModel, Clip | None]:
     """Clones of model and CLIP that use the file's changes.
 
+    ComfyUI leaves out what does not fit and only logs it; here a file that fits in part is refused, because its picture
+    would be neither the model's nor the LoRA's. Changes of a text encoder are left out where no CLIP is given.
+
     Raises:
         UnsupportedModelError: the file is no LoRA for this model, or of a kind that is not low-rank.
     """
     state = read_state_dict(path)
     unet_changes = changes(state, unet_names(model))
     text_changes = {} if clip is None else changes(state, text_names(clip))
-    if not unet_changes and not text_changes:
-        other = next((kind for kind in _OTHER_KINDS if any(kind in k for k in state)), None)
-        reason = f"it is of the {other} kind" if other else f"no name in it fits, such as {min(state)!r}"
-        raise UnsupportedModelError(
-            f"{path.name} is not a LoRA for this checkpoint: {reason}. Expected is a low-rank LoRA that was trained "
-            "for the same Stable Diffusion family; other kinds need a ComfyUI server"
-        )
+    _check_kind(path, state)
+    _check_fit(path, state, {**unet_names(model), **({} if clip is None else text_names(clip))}, clip is not None)
     for name, change in unet_changes.items():
         _check_shape(path, name, change, model.model.diffusion_model.get_parameter(name).shape)
+    if clip is not None:
+        for name, change in text_changes.items():
+            _check_shape(path, name, change, clip.encoder.get_parameter(name).shape)
     model = model.clone()
     model.add_weight_patches(unet_changes, strength_model)
     if clip is not None:
         clip = clip.clone()
         clip.add_weight_patches(text_changes, strength_clip)
     return model, clip
+
+
+def _check_kind(path: Path, state: StateDict) -> None:
+    other = next((kind for kind in _OTHER_KINDS if any(kind in k for k in state)), None)
+    if other is not None:
+        raise UnsupportedModelError(
+            f"{path.name} is not a LoRA for this checkpoint: it is of the {other} kind. Expected is a low-rank LoRA; "
+            "other kinds need a ComfyUI server"
+        )
+
+
+def modules_of(state: StateDict) -> set[str]:
+    """The names under which a file changes weights; of tensors that belong to no such name, their own names."""
+    suffixes = [suffix for three in _SUFFIXES for suffix in three if suffix is not None] + [".alpha"]
+    found = set()
+    for key in state:
+        suffix = max((s for s in suffixes if key.endswith(s)), key=len, default="")
+        found.add(key.removesuffix(suffix))
+    return found
+
+
+def _check_fit(path: Path, state: StateDict, names: dict[str, str], with_clip: bool) -> None:
+    modules = modules_of(state)
+    asked = {name for name in modules if with_clip or not name.startswith(TEXT_STARTS)}
+    whole = {name for name in asked for up, down, _ in _SUFFIXES if name + up in state and name + down in state}
+    strange = sorted(asked - (names.keys() & whole))
+    if not strange and asked:
+        return
+    if not asked:
+        reason = "it changes a text encoder only, and no CLIP is connected"
+    elif len(strange) == len(asked):
+        reason = f"no name in it fits, such as {strange[0]!r}"
+    else:
+        reason = f"{len(strange)} of its {len(asked)} changed modules do not exist there, such as {strange[0]!r}"
+    raise UnsupportedModelError(
+        f"{path.name} is not a LoRA for this checkpoint: {reason}. Expected is a low-rank LoRA that was trained for "
+        f"the same Stable Diffusion family{_trained_on(path)}; load the checkpoint that it was trained for"
+    )
+
+
+def _trained_on(path: Path) -> str:
+    """What the file itself says, where `defectforge lora` made it."""
+    try:
+        record = training_record(metadata_of(path))
+        return f" (it says: trained on {record['model']['file']})" if record else ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _check_shape(path: Path, name: str, change: WeightChange, shape: torch.Size) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ...checkpoints.lora_files import metadata_of
 from ..execution.prompt_queue import PromptQueue
 from ..execution.registry import Registry
 from ..execution.worker import Worker
@@ -75,6 +76,7 @@ class EmbeddedServer:
             ("GET", "/embeddings", self.embeddings),
             ("GET", "/models", self.model_kinds),
             ("GET", "/models/{folder}", self.models),
+            ("GET", "/view_metadata/{folder}", self.metadata),
             ("GET", "/features", self.get_features),
             ("GET", "/system_stats", self.system_stats),
         ]
@@ -240,6 +242,19 @@ class EmbeddedServer:
         if folder not in MODEL_FOLDERS:
             raise web.HTTPNotFound()
         return web.json_response(self.folders.model_filenames(folder))
+
+    async def metadata(self, request: web.Request) -> web.StreamResponse:
+        """What a safetensors file says about itself."""
+        folder, name = request.match_info["folder"], request.query.get("filename", "")
+        if folder not in MODEL_FOLDERS or not name.endswith(".safetensors"):
+            raise web.HTTPNotFound()
+        try:
+            found = await asyncio.to_thread(metadata_of, self.folders.model_path(folder, name))
+        except (OSError, ValueError) as error:
+            raise web.HTTPNotFound() from error
+        if not found:
+            raise web.HTTPNotFound()
+        return web.json_response(found)
 
 
 @web.middleware

@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "tools"))
 
 import comfyui_hosts  # noqa: E402
+import random_lora  # noqa: E402
 from comfyui_hosts import NODES2, PACK_FOLDER, Cell, ComfyUI  # noqa: E402, F401
 
 CHECKPOINTS = {
@@ -64,6 +65,7 @@ def checkpoints(request: pytest.FixtureRequest, write_captioner: Callable[[Path]
             ]
             subprocess.run(command, check=True, cwd=ROOT)
             part.rename(path)
+    random_lora.write(models / "loras" / random_lora.SHIPPED_NAME)
     captioner = models / "caption" / "blip-image-captioning-base"
     if not (captioner / "config.json").is_file():
         write_captioner(captioner)
@@ -105,10 +107,13 @@ def comfyui(
     running_once: Callable[..., ComfyUI],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> ComfyUI:
-    """ComfyUI with own folders on a free port."""
+    """ComfyUI with own folders on a free port; it loads the tiny stand-ins of `tiny_models.py`."""
     if request.param is None:
         pytest.skip(comfyui_hosts.absent())
-    return running_once(request.param, checkpoints, tmp_path_factory.mktemp("comfyui"))
+    base = tmp_path_factory.mktemp("comfyui")
+    (base / "custom_nodes").mkdir()
+    (base / "custom_nodes" / "tiny_models").symlink_to(ROOT / "tests" / "tools" / "tiny_models_pack")
+    return running_once(request.param, checkpoints, base)
 
 
 def chromium() -> str | None:

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from defectforge.runner.graphs.graph import shipped_workflows
-from small_runs import options_of, pair
+from small_runs import in_both, options_of, pair
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
-NAMES = shipped_workflows()
+NAMES = in_both()
 
 Run = Callable[..., list[dict[str, Any]]]
 

@@ -358,6 +358,72 @@ def test_masks_are_the_same(both, photos, what):
     assert_same_pixels(both, build)
 
 
+#: Each ends in an image; "1" is a picture with transparency, "2" its mask, "3" a small grey picture.
+EDITS = {
+    "crop": node("ImageCrop", image=["1", 0], width=20, height=14, x=7, y=5),
+    "crop beyond the edge": node("ImageCrop", image=["1", 0], width=500, height=14, x=4000, y=5),
+    "repeat": node("RepeatImageBatch", image=["1", 0], amount=2),
+    "from a batch": node("ImageFromBatch", image=["1", 0], batch_index=-1, length=3),
+    "rotate": node("ImageRotate", image=["1", 0], rotation="90 degrees"),
+    "rotate by three quarters": node("ImageRotate", image=["1", 0], rotation="270 degrees"),
+    "flip": node("ImageFlip", image=["1", 0], flip_method="x-axis: vertically"),
+    "flip sideways": node("ImageFlip", image=["1", 0], flip_method="y-axis: horizontally"),
+    "total pixels": node(
+        "ImageScaleToTotalPixels", image=["1", 0], upscale_method="bilinear", megapixels=0.01, resolution_steps=8
+    ),
+    "longest side": node("ImageScaleToMaxDimension", image=["1", 0], upscale_method="area", largest_size=37),
+    "blur": node("ImageBlur", image=["1", 0], blur_radius=3, sigma=0.8),
+    "sharpen": node("ImageSharpen", image=["1", 0], sharpen_radius=2, sigma=0.6, alpha=0.4),
+    **{
+        f"blend {mode}": node("ImageBlend", image1=["1", 0], image2=["3", 0], blend_factor=0.7, blend_mode=mode)
+        for mode in ("normal", "multiply", "screen", "overlay", "soft_light", "difference")
+    },
+    "join alpha": node("JoinImageWithAlpha", image=["1", 0], alpha=["1", 1]),
+    "pad": node("ImagePadForOutpaint", image=["1", 0], left=16, top=0, right=8, bottom=24, feathering=9),
+}
+#: What two programs' filters may differ by after rounding to 8 bits.
+FILTERS = {"blur", "sharpen", *(name for name in EDITS if name.startswith("blend"))}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_edited_pictures_are_the_same(both, photos, what):
+    def build(client: Any) -> dict[str, Any]:
+        return {
+            "1": node("LoadImage", image=uploaded(client, "rgba", photos["rgba"])),
+            "3": image(40, 30),
+            "4": EDITS[what],
+            "9": show("4"),
+        }
+
+    theirs, ours = (pixels(client, build(client)) for client in both)
+    assert len(ours) == len(theirs) > 0
+    for mine, its in zip(ours, theirs, strict=True):
+        assert mine.shape == its.shape
+        most = 1 if what in FILTERS else 0
+        assert np.abs(mine.astype(int) - its.astype(int)).max() <= most
+
+
+@pytest.mark.parametrize("what", ["pad", "split", "colour"])
+def test_masks_of_edits_are_the_same(both, photos, what):
+    def build(client: Any) -> dict[str, Any]:
+        masks = {
+            "pad": (EDITS["pad"], 1),
+            "split": (node("SplitImageWithAlpha", image=["5", 0]), 1),
+            "colour": (node("ImageColorToMask", image=["3", 0], color=0x336699), 0),
+        }
+        made, output = masks[what]
+        return {
+            "1": node("LoadImage", image=uploaded(client, "rgba", photos["rgba"])),
+            "3": {**image(40, 30), "inputs": {**image(40, 30)["inputs"], "color": 0x336699}},
+            "5": EDITS["join alpha"],
+            "6": made,
+            "7": node("MaskToImage", mask=["6", output]),
+            "9": show("7"),
+        }
+
+    assert_same_pixels(both, build)
+
+
 @pytest.mark.parametrize("resize_source", [False, True])
 @pytest.mark.parametrize("at", [(0, 0), (10, 7), (50, 36), (200, 200)])
 def test_composites_are_the_same(both, photos, at, resize_source):

@@ -6,6 +6,7 @@ by rounding only; 45 dB is what is promised, and after rounding to 8 bits most a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -17,10 +18,15 @@ from defectforge.runner.embedded import launch
 from defectforge.runner.embedded.engine.samplers import SAMPLERS
 from defectforge.runner.embedded.engine.schedules import SCHEDULES
 from PIL import Image
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+import random_controlnet
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
+UNET, TEXT, VAE = "model.diffusion_model.", "cond_stage_model.transformer.", "first_stage_model."
+LORA = "defect-lora.safetensors"
 PROMISED_DB = 45.0
 SIZE = 128
 PROMPT = "a close up of a (defective:1.3) hazelnut with a ((hole))"
@@ -198,12 +204,66 @@ def low_rank() -> Graph:
         "LoraLoader",
         model=["ckpt", 0],
         clip=["ckpt", 1],
-        lora_name="random-lora.safetensors",
+        lora_name=LORA,
         strength_model=0.8,
         strength_clip=0.6,
     )
     given["pos"]["inputs"]["clip"] = ["lora", 1]
     return sampled(given, model=["lora", 0])
+
+
+def adapter_of_the_model_alone() -> Graph:
+    given = graph()
+    given["lora"] = node("LoraLoaderModelOnly", model=["ckpt", 0], lora_name=LORA, strength_model=0.8)
+    return sampled(given, model=["lora", 0])
+
+
+def in_parts() -> Graph:
+    """U-Net, text encoder and autoencoder from files of their own."""
+    given = graph()
+    given["unet"] = node("UNETLoader", unet_name="random-unet.safetensors", weight_dtype="default")
+    given["clip"] = node("CLIPLoader", clip_name="random-clip.safetensors", type="stable_diffusion")
+    given["vae"] = node("VAELoader", vae_name="random-vae.safetensors")
+    for prompt in ("pos", "neg"):
+        given[prompt]["inputs"]["clip"] = ["clip", 0]
+    given["latent"]["inputs"]["vae"] = ["vae", 0]
+    whole = sampled(given, "latent", model=["unet", 0], denoise=0.7)
+    whole["decode"]["inputs"]["vae"] = ["vae", 0]
+    del whole["ckpt"]
+    return whole
+
+
+def controlled(file: str = "random-ldm", latent: str = "empty", advanced: bool = True, **settings: Any) -> Graph:
+    """A ControlNet on both sides, or as the older node does it on the positive one."""
+    given = graph()
+    given["control"] = node("ControlNetLoader", control_net_name=f"{file}.safetensors")
+    hint: dict[str, Any] = {"control_net": ["control", 0], "image": ["photo", 0]}
+    if not advanced:
+        given["steered"] = node("ControlNetApply", conditioning=["pos", 0], strength=0.7, **hint)
+        return sampled(given, latent, positive=["steered", 0])
+    inputs = {"strength": 0.9, "start_percent": 0.0, "end_percent": 1.0, **settings}
+    given["steered"] = node("ControlNetApplyAdvanced", positive=["pos", 0], negative=["neg", 0], **hint, **inputs)
+    return sampled(given, latent, positive=["steered", 0], negative=["steered", 1])
+
+
+def controlled_twice() -> Graph:
+    """A chain of two, on a batch of two."""
+    given = controlled()
+    again = {"positive": ["steered", 0], "negative": ["steered", 1], "control_net": ["control", 0]}
+    given["again"] = node(
+        "ControlNetApplyAdvanced", **again, image=["photo", 0], strength=0.5, start_percent=0.2, end_percent=0.9
+    )
+    given["empty"]["inputs"]["batch_size"] = 2
+    given["sample"]["inputs"] |= {"positive": ["again", 0], "negative": ["again", 1]}
+    return given
+
+
+def averaged() -> Graph:
+    given = graph()
+    given["mixed"] = node(
+        "ConditioningAverage", conditioning_to=["pos", 0], conditioning_from=["neg", 0], conditioning_to_strength=0.6
+    )
+    return sampled(given, positive=["mixed", 0])
 
 
 def clip_skip() -> Graph:
@@ -232,6 +292,19 @@ CASES: dict[str, Graph] = {
     "long prompt": sampled(graph(prompt="a defective hazelnut on a black background, " * 12), steps=3),
     "clip skip": clip_skip(),
     "LoRA": low_rank(),
+    "LoRA of the model alone": adapter_of_the_model_alone(),
+    "parts from files of their own": in_parts(),
+    "ControlNet": controlled(),
+    "ControlNet in diffusers' words": controlled("random-diffusers"),
+    "ControlNet for a part of the way": controlled(start_percent=0.1, end_percent=0.6),
+    "ControlNet and noise mask": controlled(latent="masked"),
+    "ControlNet, the older node": controlled(advanced=False),
+    "two ControlNets on a batch": controlled_twice(),
+    "averaged prompts": averaged(),
+    "area in shares": with_conditioning(
+        "ConditioningSetAreaPercentage", width=0.5, height=0.6, x=0.25, y=0.1, strength=1.0
+    ),
+    "strength of an area": with_conditioning("ConditioningSetAreaStrength", strength=0.4),
     "picture out of a batch": two_pictures(),
     "odd size": odd_size(),
     "grey for inpainting": grown_mask(),
@@ -274,29 +347,24 @@ def inputs() -> dict[str, bytes]:
     return {"parity_photo.png": png(photo.astype(np.uint8)), "parity_mask.png": png(mask)}
 
 
-#: Module in a LoRA's words: rows and columns of its weight.
-LORA_MODULES = {
-    "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q": (320, 320),
-    "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_out_0": (640, 640),
-    "lora_unet_up_blocks_1_attentions_0_transformer_blocks_0_ff_net_0_proj": (2560, 320),
-    "lora_te_text_model_encoder_layers_3_mlp_fc1": (3072, 768),
-}
-
-
-def random_lora() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(6)
-    tensors: dict[str, np.ndarray] = {}
-    for module, (rows, columns) in LORA_MODULES.items():
-        tensors[f"{module}.lora_up.weight"] = rng.normal(0, 0.1, (rows, 4)).astype(np.float32)
-        tensors[f"{module}.lora_down.weight"] = rng.normal(0, 0.1, (4, columns)).astype(np.float32)
-        tensors[f"{module}.alpha"] = np.array(2.0, dtype=np.float32)
-    return tensors
-
-
 @pytest.fixture(scope="module", autouse=True)
-def lora(checkpoints: Path) -> None:
-    (checkpoints / "loras").mkdir(exist_ok=True)
-    save_file(random_lora(), str(checkpoints / "loras" / "random-lora.safetensors"))
+def parts(checkpoints: Path) -> None:
+    """The random checkpoint's parts as files of their own, and a random ControlNet in both ways to write one."""
+    whole = load_file(str(checkpoints / "checkpoints" / "random-sd15.safetensors"))
+    unet = {k[len(UNET) :]: v for k, v in whole.items() if k.startswith(UNET)}
+    text = {k[len(TEXT) :]: v for k, v in whole.items() if k.startswith(TEXT)}
+    vae = {k[len(VAE) :]: v for k, v in whole.items() if k.startswith(VAE)}
+    written = {
+        "diffusion_models/random-unet.safetensors": unet,
+        "text_encoders/random-clip.safetensors": text,
+        "vae/random-vae.safetensors": vae,
+        "controlnet/random-ldm.safetensors": random_controlnet.ldm(unet),
+        "controlnet/random-diffusers.safetensors": random_controlnet.diffusers(unet),
+    }
+    for name, tensors in written.items():
+        path = checkpoints / name
+        path.parent.mkdir(exist_ok=True)
+        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, str(path))
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from defectforge.runner.embedded import launch
 from defectforge.runner.graphs.export import api_path
-from defectforge.runner.graphs.graph import shipped_workflows, upstream
+from defectforge.runner.graphs.graph import upstream
 from PIL import Image
-from small_runs import SMALL
+from small_runs import SMALL, in_both
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
@@ -75,7 +75,7 @@ def pictures(client: Any, graph: Graph) -> np.ndarray:
     return np.stack([np.asarray(picture, np.float64) for picture in opened]) / 255
 
 
-@pytest.mark.parametrize("name", shipped_workflows())
+@pytest.mark.parametrize("name", in_both())
 def test_the_embedded_server_paints_comfyuis_picture(both, record_property, name):
     theirs, ours = (pictures(client, small(name)) for client in both)
     assert theirs.shape == ours.shape

@@ -128,6 +128,23 @@ class TestLora:
         assert "hazelnut/test/hole/004.png" in found[0].what
         assert "trained on" in found[0].what or "training record" in found[0].what
 
+    def test_a_run_s_own_record_of_what_it_has_seen_is_enough(
+        self, check: Check, write_run: WriteRun, nuts: Path
+    ) -> None:
+        """The LoRA lies on another machine."""
+        seen = {"photos": [], "good_photos": [sha256(nuts / "hazelnut/test/good/001.png")]}
+        out = write_run(models=[{"file": "hole.safetensors", "folder": "loras", "sha256": None, "trained_on": seen}])
+        found = problems(check, out)
+        assert "hazelnut/test/good/001.png" in found[0].what
+
+    @pytest.mark.parametrize("key", ["sshs_model_hash", "ss_sd_model_hash", "modelspec.hash_sha256"])
+    def test_the_hash_of_a_model_is_no_training_record(
+        self, key: str, check: Check, write_run: WriteRun, tmp_path: Path
+    ) -> None:
+        write_lora(tmp_path / "hole.safetensors", {key: "0123456789abcdef" * 4})
+        out = write_run(models=[{"file": "hole.safetensors", "folder": "loras"}])
+        assert [note for note in check(out, loras=tmp_path).notes if "has no training record" in note]
+
     def test_named_by_hand(self, check: Check, write_run: WriteRun, nuts: Path, tmp_path: Path) -> None:
         listed = tmp_path / "trained-on.txt"
         listed.write_text(f"{sha256(nuts / 'hazelnut/test/hole/002.png')}  one.png\n")

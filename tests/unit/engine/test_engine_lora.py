@@ -24,7 +24,7 @@ def low_rank(rows: int, columns: int, rank: int = 2) -> tuple[torch.Tensor, torc
 
 
 def written(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
-    save_file({k: v.contiguous() for k, v in tensors.items()}, str(path))
+    save_file({k: v.clone().contiguous() for k, v in tensors.items()}, str(path))
     return path
 
 
@@ -106,6 +106,41 @@ def test_another_kind_of_file_is_refused(
     file = written(tmp_path / "odd.safetensors", {k: torch.zeros(v) for k, v in tensors.items()})
     with pytest.raises(UnsupportedModelError, match=rf"odd\.safetensors is not a LoRA .*{reason}"):
         apply_lora(checkpoint.model, None, file, 1.0, 1.0)
+
+
+def test_a_lora_that_fits_in_part_is_refused_with_the_number_of_what_does_not(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    """ComfyUI leaves out what does not fit: one of SDXL on an SD 1.x checkpoint, or of another layout."""
+    up, down = low_rank(32, 32)
+    tensors = {}
+    for module in ("down_blocks_0", "down_blocks_7"):
+        names = [k.format(f"{module}_attentions_0_transformer_blocks_0_attn1_to_out_0") for k in KOHYA]
+        tensors |= dict(zip(names, (up, down), strict=True))
+    file = written(tmp_path / "half.safetensors", tensors)
+    with pytest.raises(UnsupportedModelError, match=r"half\.safetensors .*1 of its 2 changed modules .*down_blocks_7"):
+        apply_lora(checkpoint.model, None, file, 1.0, 1.0)
+
+
+def test_half_of_a_pair_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    name = KOHYA[0].format("down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0")
+    file = written(tmp_path / "torn.safetensors", {name: low_rank(32, 32)[0]})
+    with pytest.raises(UnsupportedModelError, match=r"torn\.safetensors is not a LoRA for this checkpoint"):
+        apply_lora(checkpoint.model, None, file, 1.0, 1.0)
+
+
+def test_changes_of_a_text_encoder_are_left_out_where_none_is_connected(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    up, down = low_rank(32, 32)
+    names = [k.format("down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0") for k in KOHYA]
+    text = "lora_te_text_model_encoder_layers_0_self_attn_q_proj"
+    wide = low_rank(64, 64)
+    both = {**dict(zip(names, (up, down), strict=True))}
+    both |= {f"{text}.lora_up.weight": wide[0], f"{text}.lora_down.weight": wide[1]}
+    patched, clip = apply_lora(checkpoint.model, None, written(tmp_path / "both.safetensors", both), 1.0, 1.0)
+    assert clip is None and list(patched.weight_patches) == [UNET_WEIGHT]
+    alone = written(tmp_path / "text.safetensors", {k: v for k, v in both.items() if k.startswith("lora_te_")})
+    with pytest.raises(UnsupportedModelError, match="changes a text encoder only, and no CLIP is connected"):
+        apply_lora(checkpoint.model, None, alone, 1.0, 1.0)
 
 
 def test_a_lora_for_another_size_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -69,6 +69,17 @@ def test_what_breaks_off_touches_the_part_s_edge(name):
     assert (ndimage.binary_dilation(label, iterations=2) & ~part).any()
 
 
+def test_a_long_part_breaks_at_its_ends():
+    photo, part = PICTURES["capsule"]
+    frame = part_frame(part)
+    across = 0
+    for seed in range(10):
+        label = place_defects(part, seed, settings=PlaceSettings("missing part"), photo=photo).label
+        away = np.argwhere(label).mean(axis=0) - frame.centre
+        across += abs(np.cos(np.arctan2(*away) - frame.axis)) > 0.8
+    assert across >= 9
+
+
 @pytest.mark.parametrize(("orientation", "along"), [(ALONG_PART, True), (ACROSS_PART, False)])
 def test_a_scratch_lies_as_it_is_told(orientation, along):
     photo, part = PICTURES["pill"]

@@ -69,6 +69,13 @@ def test_the_bore_of_a_ring_stays_open_on_request(photo_of):
     assert iou(find_object(photo, largest_opening=0.05).mask, ring) > 0.97
 
 
+def test_a_reflection_in_a_bore_is_no_island_of_the_part(photo_of):
+    ring = disc(400, 150) & ~disc(400, 60)
+    photo = photo_of(ring | disc(400, 6))
+    found = find_object(photo, largest_opening=0.05).mask
+    assert not found[190:210, 190:210].any()
+
+
 def test_dust_beside_the_part_is_left_out(photo_of):
     part = disc(400, 120)
     photo = photo_of(part)

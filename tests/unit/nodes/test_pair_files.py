@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from defectforge.nodes.output_nodes import DefectForgeSaveDefectPair
-from defectforge.nodes.pair_files import pair_paths, safe_prefix, save_pair
+from defectforge.nodes.pairs.files import pair_paths, safe_prefix, save_pair
 from PIL import Image
 
 

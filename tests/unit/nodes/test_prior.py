@@ -76,6 +76,24 @@ def test_a_defect_at_the_edge_comes_back_at_the_edge():
         assert (ndimage.binary_dilation(label, iterations=3) & ~PART).any()
 
 
+def test_a_smaller_one_still_reaches_the_edge():
+    """A crescent along the rim, as a broken bottle's: drawn in another size it stays at the rim."""
+    crescent = PART & ~disc(120, 90, 82) & disc(120, 190, 60)
+    made = drawn(fit_prior([crescent], [PART]), 12)
+    shares = [label.sum() / crescent.sum() for label in made]
+    assert max(shares) > 1.1 * min(shares)
+    assert all((ndimage.binary_dilation(label, iterations=3) & ~PART).any() for label in made)
+
+
+def test_one_that_takes_much_of_its_part_keeps_its_size():
+    shares = []
+    for radius in (20, 60):
+        large = disc(120, 120, radius)
+        shares.append([label.sum() / large.sum() for label in drawn(fit_prior([large], [PART]), 12)])
+    small, large_ones = map(np.std, shares)
+    assert large_ones < 0.1 < small
+
+
 def test_on_a_long_part_a_defect_keeps_its_end():
     """At one end of an egg-shaped part, across it: on a turned one at the same end, turned alike."""
     rows, columns = np.mgrid[:SIDE, :SIDE] - 120.0

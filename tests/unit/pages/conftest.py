@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ class Job:
 
     def __init__(self, index: int, type_: str) -> None:
         self.id = hashlib.sha256(f"job {index}".encode()).hexdigest()
-        self.index, self.category, self.type = index, "hazelnut", type_
+        self.index, self.number, self.category, self.type = index, index, "hazelnut", type_
 
 
 def a_photo(number: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> NDArray[np.uint8]:
@@ -134,3 +136,32 @@ def run(tmp_path: Path) -> Path:
 
 def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium, for pages that are opened from the file system."""
+    path = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not path:
+        pytest.skip("no Chromium here: install Debian's `chromium`, or set CHROMIUM_PATH")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        chrome = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield chrome
+        chrome.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> Callable[[Any], list[str]]:
+    """What the automatic accessibility check finds on an open page: the names of the rules that are broken."""
+    path = os.environ.get("AXE_PATH")
+    if not path:
+        pytest.skip("no axe here: npm install axe-core, and set AXE_PATH to its axe.min.js")
+    script = Path(path).read_text(encoding="utf-8")
+
+    def check(page: Any) -> list[str]:
+        page.evaluate(script)
+        found: list[str] = page.evaluate("axe.run().then((found) => found.violations.map((v) => v.id))")
+        return found
+
+    return check

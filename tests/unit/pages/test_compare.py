@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 from defectforge.nodes.algorithms.run_length import encode as to_run_lengths
 from defectforge.runner.commands import compare_command
-from defectforge.runner.commands.compare_command import CompareRequest, chosen_methods, compare, model_for
+from defectforge.runner.commands.compare_command import (
+    ON_REQUEST,
+    CompareRequest,
+    chosen_methods,
+    compare,
+    model_for,
+)
 from defectforge.runner.errors import OK, SOME_JOBS_FAILED, RequestError, request_error
 from defectforge.runner.graphs.graph import shipped_workflows
 from defectforge.runner.pages.compare import write_comparison
@@ -83,11 +89,12 @@ def test_pictures_inside_the_page(out):
     assert all(source.startswith("data:") for source in re.findall(r'<img loading="lazy" src="([^"]+)"', page))
 
 
-def test_every_workflow_is_a_method_but_the_one_that_writes_prompts():
+def test_every_workflow_is_a_method_but_the_one_that_writes_prompts_and_those_that_need_a_trained_file():
     methods = chosen_methods(())
-    assert sorted([*methods, "img2prompt"]) == shipped_workflows()
+    assert sorted([*methods, "img2prompt", "lora_inpaint", "lora_reference_local", *ON_REQUEST]) == shipped_workflows()
     assert methods[0] == "img2img"
     assert chosen_methods(("transplant", "img2img")) == ["img2img", "transplant"]
+    assert chosen_methods(("klein_defect_local", "img2img")) == ["img2img", "klein_defect_local"]
     with pytest.raises(RequestError, match="no method"):
         chosen_methods(("img2img", "nothing"))
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,18 +16,6 @@ from .conftest import lines, write_run
 from .test_report import HOSTILE, rewritten
 
 pytestmark = pytest.mark.chromium
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or shutil.which("chromium-browser")
-    if not path:
-        pytest.skip("no Chromium here: install Debian's `chromium`, or set CHROMIUM_PATH")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        chrome = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield chrome
-        chrome.close()
 
 
 @pytest.fixture
@@ -155,17 +141,13 @@ def test_a_name_runs_nothing(opened, run):
     assert HOSTILE in page.locator("#viewer").text_content()
 
 
-def test_the_automatic_accessibility_check_finds_nothing(opened, run):
-    axe = os.environ.get("AXE_PATH")
-    if not axe:
-        pytest.skip("no axe here: npm install axe-core, and set AXE_PATH to its axe.min.js")
+def test_the_automatic_accessibility_check_finds_nothing(opened, run, axe):
     page = opened(run)
     page.locator(".strip").first.press("k")
     for place in ("page", "close view"):
         if place == "close view":
             page.locator(".strip").first.press("Enter")
-        page.evaluate(Path(axe).read_text(encoding="utf-8"))
-        assert page.evaluate("axe.run().then((found) => found.violations.map((v) => v.id))") == [], place
+        assert axe(page) == [], place
 
 
 @pytest.mark.slow

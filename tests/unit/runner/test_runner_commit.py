@@ -29,6 +29,7 @@ class Job:
 
     def __init__(self, index: int) -> None:
         self.id, self.index, self.category, self.type = f"{index:064x}", index, "hazelnut", "hole"
+        self.number = index
 
 
 def png(array: np.ndarray) -> bytes:

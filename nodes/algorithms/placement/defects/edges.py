@@ -65,8 +65,21 @@ def _rim_place(rng: np.random.Generator, ground: Ground) -> tuple[tuple[float, f
     return (row * ground.step + rng.uniform(), column * ground.step + rng.uniform()), inwards
 
 
+#: Places on the rim that are tried for one.
+_ENDS_TRIED = 24
+
+#: How strongly a long part breaks at its ends rather than along its side: 0 for a disc, by its elongation.
+_BREAKS_ACROSS = 4.0
+
+
 def cut_off_at(rng: np.random.Generator, ground: Ground, area: float) -> Found | str:
+    """All beyond a line of fracture, most often across the part's longer axis: that is where a long part breaks."""
+    power = _BREAKS_ACROSS * (ground.frame.elongation - 1.0)
     found = _rim_place(rng, ground)
+    for _ in range(_ENDS_TRIED):
+        if found is None or rng.uniform() <= abs(math.cos(found[1] - ground.frame.axis)) ** power:
+            break
+        found = _rim_place(rng, ground)
     if found is None:
         return "no edge of the part lies inside the picture"
     centre, inwards = found

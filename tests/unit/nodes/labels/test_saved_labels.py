@@ -14,7 +14,7 @@ from defectforge.nodes.algorithms.scores.choice import choose, parse_thresholds
 from defectforge.nodes.algorithms.scores.measures import score_defect
 from defectforge.nodes.algorithms.scores.sheet import ScoreSheet
 from defectforge.nodes.output_nodes import DefectForgeSaveDefectPair as Save
-from defectforge.nodes.pair_files import save_pair
+from defectforge.nodes.pairs.files import save_pair
 from PIL import Image
 
 HERE = {"filename_prefix": "set", "category": "hazelnut", "type": "hole"}

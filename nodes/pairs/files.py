@@ -13,13 +13,11 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from .datasets.names import check_output_name
+from ..datasets.names import check_output_name
+from .large_png import LargePicture, write_large
 
 #: Pairs in one folder before another is opened: file managers and network shares get slow above that.
 SHARD = 1000
-
-#: Pixels of a picture above which it is packed less tightly: a photo of 100 MP would take half a minute.
-_LARGE = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,8 @@ def safe_prefix(prefix: str) -> str:
 
 
 def save_pair(
-    image: Image.Image,
-    mask: Image.Image | None,
+    image: Image.Image | LargePicture,
+    mask: Image.Image | LargePicture | None,
     output: Path,
     prefix: str,
     category: str,
@@ -133,13 +131,14 @@ def _free_numbers(output: Path, first: PairPaths) -> Iterator[int]:
         yield taken
 
 
-def _write(picture: Image.Image, path: Path, texts: Mapping[str, Any]) -> None:
+def _write(picture: Image.Image | LargePicture, path: Path, texts: Mapping[str, Any]) -> None:
     info = PngInfo()
     for key, value in texts.items():
         info.add_text(key, value if isinstance(value, str) else json.dumps(value))
     with path.open("wb") as file:
-        picture.save(
-            file, format="PNG", pnginfo=info, compress_level=4 if picture.width * picture.height <= _LARGE else 1
-        )
+        if isinstance(picture, LargePicture):
+            write_large(file, picture, [(chunk[0], chunk[1]) for chunk in info.chunks])
+        else:
+            picture.save(file, format="PNG", pnginfo=info, compress_level=4)
         file.flush()
         os.fsync(file.fileno())

@@ -1,0 +1,1 @@
+"""Writing a pair: the picture and its mask, whole or not at all."""

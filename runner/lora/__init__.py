@@ -1,0 +1,1 @@
+"""Training of adapters (LoRA) from a few real defects (extra ``lora``); torch is allowed in this room."""

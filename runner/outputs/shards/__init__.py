@@ -1,0 +1,1 @@
+"""The outputs of finished runs: read without changing them, and joined."""
