@@ -5,8 +5,8 @@ COMFYUI_PATH=ONE:OTHER python tests/tools/comfyui_matrix.py [--state DIR] [--aga
 
 A cell is a core by itself, or a core with one window in one renderer; a piece is one file of tests in one cell, one run
 of pytest. What a piece gave is kept in the state folder: the command may be stopped at any time, and goes on with the
-pieces that are missing or whose code has changed since. `--again` begins anew, `--report` only writes the page from
-what is there. Several may run at the same time with different `--only` or `--tests`.
+pieces that are missing, that failed, or whose code has changed since. `--again` begins anew, `--report` only writes the
+page from what is there. Several may run at the same time with different `--only` or `--tests`.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class Piece:
         return state / self.cell.name / f"{self.tests.stem}.json"
 
     def is_current(self, found: Found) -> bool:
-        """Whether nothing that this piece depends on differs from the commit that it ran on."""
-        if found["commit"].endswith("+"):
+        """Whether it passed, and nothing that it depends on differs from the commit that it ran on."""
+        if found["failed"] or found["commit"].endswith("+"):
             return False
         paths = [*CODE, *SETUP, HOSTS, str(self.tests.relative_to(ROOT))]
         paths += ["tests/server/comfyui/saved_by"] if self.cell.window else [WINDOW_ONLY]

@@ -66,8 +66,11 @@ def test_a_piece_runs_again_when_what_it_depends_on_has_changed(cell, monkeypatc
 
     monkeypatch.setattr(comfyui_matrix, "git", lambda *arguments: asked.append(arguments) or Git)
     piece = comfyui_matrix.Piece(cell, comfyui_matrix.SERVER / "comfyui" / "test_window_models.py")
-    assert piece.is_current({"commit": "abc1234"})
+    passed: dict = {"failed": [], "commit": "abc1234"}
+    assert piece.is_current(passed)
     assert {"nodes", "workflows", "tests/server/comfyui/test_window_models.py"} <= set(asked[-1])
     Git.returncode = 1
-    assert not piece.is_current({"commit": "abc1234"})
-    assert not piece.is_current({"commit": "abc1234+"}), "it ran on files that no commit holds"
+    assert not piece.is_current(passed)
+    Git.returncode = 0
+    assert not piece.is_current(passed | {"commit": "abc1234+"}), "it ran on files that no commit holds"
+    assert not piece.is_current(passed | {"failed": ["test_x"]})
