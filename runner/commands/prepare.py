@@ -10,14 +10,15 @@ from typing import Any
 from ..checkpoints.choose_model import Choice, choose, missing_models, raise_if
 from ..checkpoints.fetch import check_hash, fetch
 from ..checkpoints.models import by_file, files_named, local_path, models_directory
-from ..errors import DefectForgeError, Problem, quoted, request_error
+from ..errors import DefectForgeError, Problem, ServerError, quoted, request_error
 from ..graphs.convert import queue_form
 from ..graphs.graph import Graph, Workflow, load
-from ..graphs.overrides import Setting, apply, parse_sets, parse_varies
+from ..graphs.overrides import Axis, Setting, apply, parse_sets, parse_varies
 from ..graphs.roles import find_roles
 from ..graphs.schema import find_problems
 from ..plans.plan import Plan, Selection, make_plan
 from ..servers.client import Client, ServerInfo
+from ..servers.local.launched import Launched
 from .choice import choice_settings, planned
 from .request import LIMITS, Request, shard_of
 
@@ -33,6 +34,7 @@ class Prepared:
     plan: Plan
     choice: Choice
     sets: tuple[Setting, ...]
+    axes: tuple[Axis, ...] = ()
 
 
 @dataclass
@@ -42,6 +44,10 @@ class Site:
     client: Client
     info: ServerInfo
     models: Path | None = None
+    launched: Launched | None = None
+    """If it was."""
+    lost: ServerError | None = None
+    """Why it cannot be used yet."""
 
     @property
     def is_embedded(self) -> bool:
@@ -85,18 +91,23 @@ def selection_of(request: Request) -> Selection:
     )
 
 
-def prepare(request: Request, workflow: Workflow, site: Site, say: Say) -> Prepared:
+def prepare(
+    request: Request, workflow: Workflow, site: Site, say: Say, object_info: dict[str, Any] | None = None
+) -> Prepared:
     """Convert, override, choose the model, check, and plan.
+
+    Args:
+        object_info: what to check against; by default what the server has.
 
     Raises:
         RequestError: with every problem that was found at that stage.
     """
-    object_info = site.client.object_info()
+    object_info = object_info or site.client.object_info()
     graph, choice, sets, problems = checked_graph(request, workflow, site, object_info, say)
     raise_if(problems)
     axes = parse_varies(request.vary, graph, object_info)
     plan = make_plan(graph, find_roles(graph, workflow.name), selection_of(request), axes, sets)
-    return Prepared(workflow, plan, choice, tuple(sets))
+    return Prepared(workflow, plan, choice, tuple(sets), tuple(axes))
 
 
 def checked_graph(

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import Problem, RequestError, did_you_mean, quoted, request_error
 from ..servers.address import shown
+from .moments import until
 from .plan_file import read_plan
 
 LIMITS = {
@@ -16,6 +17,8 @@ LIMITS = {
     "draws": (1, 64),
     "keep": (1, 64),
     "until": (1, 1_000_000),
+    "max_failures": (0, 1_000_000),
+    "launch": (1, 64),
 }
 SCALARS = (str, int, float, bool)
 
@@ -46,6 +49,12 @@ class Request:
     until: int | None = None
     thresholds: Path | None = None
     label: str | None = None
+    until_time: float | None = None
+    """time.time() after which no further job begins."""
+    max_failures: int | None = None
+    launch: int | None = None
+    comfyui: Path | None = None
+    comfyui_args: str | None = None
 
     def content(self) -> dict[str, Any]:
         """For the journal: without what logs in to a server."""
@@ -89,7 +98,9 @@ def with_plan_file(request: Request, path: Path) -> Request:
                     "a known key",
                     did_you_mean(str(key), known),
                 )
-            if value is not None:
+            if key == "until" and isinstance(value, str):
+                values["until"], values["until_time"] = until(value)
+            elif value is not None:
                 values[key] = _from_yaml(key, value, path)
         except RequestError as error:
             problems += error.problems
@@ -109,11 +120,11 @@ def _from_yaml(key: str, value: Any, path: Path) -> Any:
     if key == "server":
         servers = value if isinstance(value, list) else [value]
         return tuple(_typed(key, server, str, path) for server in servers)
-    if key in ("data", "out", "models", "header_file", "thresholds"):
+    if key in ("data", "out", "models", "header_file", "thresholds", "comfyui"):
         # Relative to the plan, so that plan and data can move together.
         return path.parent / _typed(key, value, str, path)
     wanted: dict[str, type] = {"count": int, "seed": int, "new_type": bool, "max_pixels": int}
-    wanted |= {"draws": int, "keep": int, "until": int}
+    wanted |= {"draws": int, "keep": int, "until": int, "max_failures": int, "launch": int}
     return _typed(key, value, wanted.get(key, str), path)
 
 

@@ -26,9 +26,10 @@ from ..plans.photos import Checked, Photo, check_photos
 from ..plans.plan import Input, Job, Plan
 from ..reporter import Reporter
 from ..servers.worker import Timing
+from .fleet import fleet
 from .prepare import Prepared, Site
 from .request import Request
-from .run import drive, fleet
+from .run import drive
 
 
 def rerun(

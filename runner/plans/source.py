@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .plan import Job
 
@@ -20,10 +20,15 @@ class JobSource:
         self._open = len(self._waiting)
         self._workers: set[str] = set()
         self._failed_on: dict[str, set[str]] = {}
+        self._accepts: dict[str, Callable[[Job], bool]] = {}
 
-    def join(self, worker: str) -> None:
+    def join(self, worker: str, accepts: Callable[[Job], bool] | None = None) -> None:
+        """`accepts`: whether a job passed the check of this worker's server; None: every job does."""
         with self._lock:
             self._workers.add(worker)
+            self._accepts.pop(worker, None)
+            if accepts is not None:
+                self._accepts[worker] = accepts
 
     def leave(self, worker: str) -> None:
         with self._lock:
@@ -32,7 +37,10 @@ class JobSource:
     def take(self, worker: str) -> Job | None:
         """The next job for this worker. One that failed on it goes to another, as long as there is another."""
         with self._lock:
+            accepts = self._accepts.get(worker)
             for job in self._waiting:
+                if accepts is not None and not accepts(job):
+                    continue
                 failed_on = self._failed_on.get(job.id, set())
                 if worker not in failed_on or not self._workers - failed_on:
                     self._waiting.remove(job)
@@ -53,6 +61,21 @@ class JobSource:
         """Take out one certain job: a server is still at it from an earlier run."""
         with self._lock:
             self._waiting.remove(job)
+
+    def reclaim(self, job: Job) -> bool:
+        """Take out one certain job if nobody has taken it yet."""
+        with self._lock:
+            found = next((waiting for waiting in self._waiting if waiting.id == job.id), None)
+            if found is None or found.round != job.round:
+                return False
+            self._waiting.remove(found)
+            return True
+
+    @property
+    def in_hand(self) -> int:
+        """Jobs that some server has: open, and not waiting."""
+        with self._lock:
+            return self._open - len(self._waiting)
 
     def finish(self, pairs: int = 0) -> None:
         """A job is over, with so many pairs. Where enough are there, what waits is let go."""
