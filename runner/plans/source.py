@@ -37,6 +37,8 @@ class JobSource:
     def take(self, worker: str) -> Job | None:
         """The next job for this worker. One that failed on it goes to another, as long as there is another."""
         with self._lock:
+            if self._until is not None and self._open - len(self._waiting) >= max(2, self._until):
+                return None  # what is in hand may be enough: it is committed beside the next jobs
             accepts = self._accepts.get(worker)
             for job in self._waiting:
                 if accepts is not None and not accepts(job):
