@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo compare benefit test lint fuzz clean
+.PHONY: demo compare benefit test lint fuzz chaos clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -38,6 +38,10 @@ lint: $(STAMP)
 # Ten thousand wild requests, and Ctrl-C at hundreds of moments; takes minutes.
 fuzz: $(STAMP)
 	DEFECTFORGE_FUZZ=10000 $(BIN)/python -m pytest tests/server/runner/test_runner_fuzz.py tests/server/runner/test_runner_interrupts.py
+
+# A thousand jobs on two servers, and twenty kill -9 of servers and runner; CHAOS_ARGS="--kind comfyui --comfyui PATH".
+chaos: $(STAMP)
+	$(BIN)/python tests/chaos/chaos.py $(CHAOS_ARGS)
 
 clean:
 	rm -rf $(VENV) demo-out compare-out benefit-out build *.egg-info

@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from .commands.moments import seconds, until
 from .commands.request import Request, with_plan_file
 from .embedded.follows import CHOICES
+from .errors import RequestError
 from .reporting import make_reporter
 from .version import version
 
@@ -66,8 +68,19 @@ def graph_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--draws", type=click.IntRange(1, 64), help="Draws for each photo, of which the best are kept.")
 @click.option("--keep", type=click.IntRange(1, 64), help="How many of them are kept at most; 1 by default.")
 @click.option(
-    "--until", type=click.IntRange(1, 10**6), help="Go on until so many good pairs are there; --count limits."
+    "--until",
+    "until_",
+    metavar="COUNT|TIME",
+    help="Digits alone: go on until so many good pairs are there; --count limits. With ':' or a date (06:30, "
+    "2027-01-31T06:30): begin no further job from then on.",
 )
+@click.option("--max-failures", type=click.IntRange(0, 10**6), metavar="N", help="Stop when more than N jobs failed.")
+@click.option("--launch", type=click.IntRange(1, 64), metavar="N", help="Launch N servers, one a GPU, for this run.")
+@click.option("--comfyui", type=FOLDER, metavar="PATH", help="--launch: the ComfyUI to launch; ours by default.")
+@click.option("--comfyui-args", metavar="ARGS", help="--launch: further arguments of its main.py.")
+@click.option("--patience", metavar="TIME", help="Wait so long while no server is left: 90s, 10m, 0. [default: 10m]")
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="A file for all events; it rotates.")
+@click.option("--metrics", type=click.Path(dir_okay=False, path_type=Path), help="A text file for Prometheus.")
 @click.option("--thresholds", type=click.Path(dir_okay=False, path_type=Path), help="What a draw must reach: a file.")
 @click.option("--label", type=click.Choice(["visible", "requested"]), help="What the mask holds; visible by default.")
 @click.option("--part-masks", type=FOLDER, metavar="DIR", help="Your own masks of the parts, named as the photos are.")
@@ -100,6 +113,10 @@ def run(
     store: str | None,
     shard_size: int,
     stations: int | None,
+    until_: str | None,
+    patience: str | None,
+    log: Path | None,
+    metrics: Path | None,
     **options: Any,
 ) -> int:
     """Run WORKFLOW over the good photos of a dataset.
@@ -111,9 +128,11 @@ def run(
     def work() -> int:
         if not stall_seconds > 0:  # NaN
             raise click.BadParameter("not a number", param_hint="--stall-seconds")
-        request = Request(set=set_, type=type_, **options)
+        pairs, moment = (None, None) if until_ is None else until(until_)
+        request = Request(set=set_, type=type_, until=pairs, until_time=moment, **options)
         if plan is not None:
             request = with_plan_file(request, plan)
+        give_up = {} if patience is None else {"give_up": seconds(patience, "--patience")}
         # Late: a plan that is wrong is told before the second that this takes.
         if dry:
             from .commands.dry_run import dry_run
@@ -127,9 +146,13 @@ def run(
         from .commands.run import run as run_request
         from .servers.worker import Timing
 
-        return run_request(request, reporter, Timing(stall=stall_seconds))
+        return run_request(request, reporter, Timing(stall=stall_seconds, **give_up))
 
-    reporter = make_reporter(as_json)
+    try:
+        reporter = make_reporter(as_json, log, metrics)
+    except RequestError as error:
+        wrong = error
+        return guarded(make_reporter(as_json), lambda: fail(wrong))
     return guarded(reporter, work)
 
 
@@ -361,6 +384,17 @@ def merge(out: Path, shards: tuple[Path, ...], as_json: bool) -> int:
 
 @cli.command()
 @click.argument("out", type=FOLDER)
+@click.option("--watch", is_flag=True, help="Again every two seconds, until the run ends.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object (with --watch: a line each time).")
+def status(out: Path, watch: bool, as_json: bool) -> int:
+    """How far the run into OUT is: jobs, servers, speed, failures. From another shell; reads the journal only."""
+    from .commands.status import status as show
+
+    return guarded(make_reporter(False), lambda: show(out, watch, as_json))
+
+
+@cli.command()
+@click.argument("out", type=FOLDER)
 @click.option("--single-file", is_flag=True, help="Pictures inside the page, at 512 px.")
 def report(out: Path, single_file: bool) -> int:
     """A page of a run's pairs, OUT/report.html: to look at, to filter, to mark. Also while the run goes on."""
@@ -440,6 +474,10 @@ def lora(type_: str, **options: Any) -> int:
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: train_lora(LoraRequest(type=type_, **options), reporter))
+
+
+def fail(error: Exception) -> int:
+    raise error
 
 
 def guarded(reporter: Any, work: Callable[[], int]) -> int:

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from .errors import DefectForgeError, printable
+from .watch.tally import Tally
 
 if TYPE_CHECKING:
     from .plans.plan import Job
@@ -16,36 +17,71 @@ if TYPE_CHECKING:
 Event = dict[str, Any]
 
 
+#: A larger run is told in summaries, not pair by pair.
+MOST_LINES = 200
+SUMMARY_EVERY = 60.0
+#: Failures that are told one by one; all of them are in the journal.
+MOST_FAILURES = 50
+
+
 class Reporter:
-    """Base: plain lines to stderr. `event` is called from one thread only."""
+    """Base: plain lines to stderr. `event` and `tick` are called from one thread only."""
+
+    brief = True
+    """Tell a large run in summaries."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._started: dict[str, float] = {}
-        self._total = self._done = 0
+        self._total = self._done = self._failures = 0
+        self._tally = Tally()
+        self._next = 0.0
 
     def begin(self, total: int, done: int, out: str) -> None:
         self._total, self._done = total, done
+        self._tally.begin(total, done)
+        self._next = time.monotonic() + SUMMARY_EVERY
         already = f", {done} of them are there already" if done else ""
         self.line(f"{total} pairs to make{already}; they go to {out}")
 
     def event(self, name: str, data: Event) -> None:
         job: Job | None = data.get("job")
+        self._tally.event(name, data)
         if name == "started" and job is not None:
             self._started[job.id] = time.monotonic()
         elif name == "done" and job is not None:
             self._done += 1
             took = time.monotonic() - self._started.pop(job.id, time.monotonic())
+            if self._summarised:
+                return
             path = data["record"]["image"]["path"]
             self.line(
                 f"[{self._done}/{self._total}] {path}  {job.source.photo.relative}, seed {job.seed}, {took:.1f} s"
             )
         elif name == "failed" and job is not None:
+            self._failures += 1
+            if self.brief and self._failures > MOST_FAILURES:
+                return
+            if self.brief and self._failures == MOST_FAILURES:
+                self.line(f"{MOST_FAILURES} jobs failed; further ones are counted, and kept in the journal")
             self.line(f"failed: job {job.index} ({job.source.photo.relative}, seed {job.seed}): {data['text']}")
         elif name == "redraw" and job is not None:
             self.line(f"drawing job {job.index} again ({job.source.photo.relative}, seed {job.seed}): {data['reason']}")
         elif name in ("warning", "note"):
             self.line(data["text"] if name == "note" else f"warning: {data['text']}")
+
+    @property
+    def _summarised(self) -> bool:
+        return self.brief and self._total > MOST_LINES
+
+    def tick(self) -> None:
+        """Called every few tenths of a second while a run goes on."""
+        if self._summarised and time.monotonic() >= self._next:
+            self._next = time.monotonic() + SUMMARY_EVERY
+            self.line(self._tally.summary())
+            if len(self._tally.servers) > 1:
+                for server in self._tally.servers:
+                    self.line(f"  {self._tally.line(server)}")
 
     def line(self, text: str) -> None:
         # Nobody may be reading any more (a closed terminal, a full log): that ends no run of days.
@@ -64,6 +100,9 @@ class Reporter:
 
 class JsonReporter(Reporter):
     """For programs: NDJSON on stdout, nothing else there."""
+
+    def tick(self) -> None:
+        pass
 
     def _write(self, event: str, **data: Any) -> None:
         """Raises OSError where nobody reads any more: a program that lost its events must not believe all is well."""
@@ -90,3 +129,39 @@ class JsonReporter(Reporter):
 
     def end(self, summary: Event) -> None:
         self._write("end", **summary)
+
+
+class Several(Reporter):
+    """Tells all of them; the first is the one that speaks to the user."""
+
+    def __init__(self, *reporters: Reporter) -> None:
+        super().__init__()
+        self._reporters = reporters
+
+    def begin(self, total: int, done: int, out: str) -> None:
+        for reporter in self._reporters:
+            reporter.begin(total, done, out)
+
+    def event(self, name: str, data: Event) -> None:
+        for reporter in self._reporters:
+            reporter.event(name, data)
+
+    def tick(self) -> None:
+        for reporter in self._reporters:
+            reporter.tick()
+
+    def line(self, text: str) -> None:
+        for reporter in self._reporters:
+            reporter.line(text)
+
+    def error(self, error: DefectForgeError) -> None:
+        for reporter in self._reporters:
+            reporter.error(error)
+
+    def end(self, summary: Event) -> None:
+        for reporter in self._reporters:
+            reporter.end(summary)
+
+    def close(self) -> None:
+        for reporter in self._reporters:
+            reporter.close()

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..commands.prepare import prepare
+from ..commands.fleet import Fleet, fleet, launching_of
+from ..commands.prepare import Site, prepare
 from ..commands.request import Request
-from ..commands.run import Fleet, Site, fleet, run_on
+from ..commands.run import run_on
 from ..errors import BAD_REQUEST, OK, SOME_JOBS_FAILED, DefectForgeError, Problem
 from ..explain import explained
 from ..graphs.graph import Workflow
@@ -77,7 +78,8 @@ def own_servers(task: Task, reporter: Reporter) -> contextlib.AbstractContextMan
     A `--server` is one that runs on every machine already, at this address as the machine itself sees it.
     """
     request = task.request
-    return fleet(request.server, request.models, reporter, request.header_file)
+    launching = launching_of(replace(request, launch=1)) if request.comfyui is not None else None
+    return fleet(request.server, request.models, reporter, request.header_file, launching=launching)
 
 
 class Station:
@@ -170,15 +172,15 @@ class Station:
 
     def _ships(self) -> Fleet:
         """The servers, each with a connection of its own for every shard; a dead one is started anew."""
-        if self._fleet is None or self._fleet.local is None:
+        launched = None if self._fleet is None else self._fleet.sites[0].launched
+        if self._fleet is None or launched is None:
             self._forget_server()
             self._fleet = self._stack.enter_context(own_servers(self._task, Quiet()))
-        local = self._fleet.local
-        if local is None:
-            return self._fleet
         site = self._fleet.sites[0]
-        client = Client(local.revive(), str(uuid.uuid4()))
-        return Fleet([Site(client, client.info(), site.models)], local)
+        if site.launched is None:
+            return self._fleet
+        client = Client(site.launched.address(), str(uuid.uuid4()))
+        return Fleet([Site(client, client.info(), site.models, site.launched)])
 
     def _forget_server(self) -> None:
         self._stack.close()

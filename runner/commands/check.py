@@ -6,9 +6,9 @@ from ..checkpoints.models import files_named
 from ..errors import BAD_REQUEST, OK, RequestError
 from ..graphs.graph import Workflow
 from ..reporter import Reporter
+from .fleet import fleet
 from .prepare import Site, checked_graph, load_workflow
 from .request import Request
-from .run import fleet
 
 
 def check(request: Request, reporter: Reporter) -> int:

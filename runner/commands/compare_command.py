@@ -15,9 +15,10 @@ from ..errors import INTERRUPTED, OK, SOME_JOBS_FAILED, RequestError, request_er
 from ..graphs.graph import SHIPPED, shipped_workflows
 from ..reporter import Reporter
 from ..servers.worker import Timing
+from .fleet import Fleet, fleet
 from .prepare import load_workflow, prepare
 from .request import Request
-from .run import Fleet, check_place, drive, fleet
+from .run import check_place, drive
 
 #: The study's rows in its order, then what came after it. What ships and is not named here follows by name.
 STUDY = (

@@ -11,7 +11,7 @@ from ..errors import OK, Problem, StorageError
 from ..graphs.convert import queue_form
 from ..graphs.graph import Graph, load
 from ..reporter import Reporter
-from .run import fleet
+from .fleet import fleet
 
 
 def convert(workflow: str, servers: tuple[str, ...], out: Path | None, seed: int, reporter: Reporter) -> int:

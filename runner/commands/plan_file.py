@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,26 @@ MOST_VALUES = 20_000
 """Values after every alias is written out: a few lines of aliases of aliases stand for billions."""
 
 
+#: YAML 1.1's own patterns of numbers, without the last form of each.
+SEXAGESIMAL = {
+    "tag:yaml.org,2002:int": re.compile(
+        r"^(?:[-+]?0b[0-1_]+|[-+]?0[0-7_]+|[-+]?(?:0|[1-9][0-9_]*)|[-+]?0x[0-9a-fA-F_]+)$"
+    ),
+    "tag:yaml.org,2002:float": re.compile(
+        r"^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+}
+
+
 class PlanLoader(yaml.SafeLoader):
     """YAML without what no plan needs: a key given twice, and depth (the scanner takes its square in time)."""
+
+    # Without the numbers to the base of 60: `until: 22:00` is a time, not 1320 pairs.
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, SEXAGESIMAL.get(tag, pattern)) for tag, pattern in patterns]
+        for first, patterns in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def fetch_flow_collection_start(self, token_class: Any) -> None:
         if self.flow_level >= DEEPEST:

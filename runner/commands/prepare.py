@@ -12,14 +12,15 @@ from ..checkpoints.choose_model import Choice, choose, missing_models, raise_if
 from ..checkpoints.families import misfits
 from ..checkpoints.fetch import check_hash, fetch
 from ..checkpoints.models import CHECKPOINT_LOADERS, by_file, files_named, local_path, models_directory
-from ..errors import DefectForgeError, Problem, quoted, request_error
+from ..errors import DefectForgeError, Problem, ServerError, quoted, request_error
 from ..graphs.convert import queue_form
 from ..graphs.graph import Graph, Workflow, load
-from ..graphs.overrides import Setting, apply, parse_sets, parse_varies
+from ..graphs.overrides import Axis, Setting, apply, parse_sets, parse_varies
 from ..graphs.roles import find_roles
 from ..graphs.schema import find_problems
 from ..plans.plan import Method, Plan, Selection, plan_of
 from ..servers.client import Client, ServerInfo
+from ..servers.local.launched import Launched
 from .choice import choice_settings, planned
 from .parts import hand_over
 from .request import LIMITS, Request, shard_of
@@ -36,6 +37,7 @@ class Prepared:
     plan: Plan
     choice: Choice
     sets: tuple[Setting, ...]
+    axes: tuple[Axis, ...] = ()
     model: str | None = None
     """Where the plan names one for this workflow alone."""
     methods: tuple[Prepared, ...] = ()
@@ -55,6 +57,10 @@ class Site:
     client: Client
     info: ServerInfo
     models: Path | None = None
+    launched: Launched | None = None
+    """If it was."""
+    lost: ServerError | None = None
+    """Why it cannot be used yet."""
 
     @property
     def is_embedded(self) -> bool:
@@ -101,16 +107,19 @@ def selection_of(request: Request) -> Selection:
     )
 
 
-def prepare(request: Request, workflows: Sequence[Workflow], site: Site, say: Say) -> Prepared:
+def prepare(
+    request: Request, workflows: Sequence[Workflow], site: Site, say: Say, object_info: dict[str, Any] | None = None
+) -> Prepared:
     """Convert, override, choose the model, check, and plan.
 
     Args:
         workflows: as `each_workflow` names them.
+        object_info: what to check against; by default what the server has.
 
     Raises:
         RequestError: with every problem that was found at that stage.
     """
-    object_info = site.client.object_info()
+    object_info = object_info or site.client.object_info()
     selection = selection_of(request)
     methods: list[Method] = []
     parts: list[Prepared] = []
@@ -121,7 +130,7 @@ def prepare(request: Request, workflows: Sequence[Workflow], site: Site, say: Sa
         shared = hand_over(each, graph, selection, object_info, sets, axes, say)
         method = Method(graph, find_roles(graph, loaded.name), tuple(axes), tuple(sets), loaded.name, shared)
         methods.append(method)
-        parts.append(Prepared(loaded, Plan(graph, method.roles, ()), choice, method.settings, each.model))
+        parts.append(Prepared(loaded, Plan(graph, method.roles, ()), choice, method.settings, method.axes, each.model))
     plan = plan_of(methods, selection)
     if len(parts) == 1:
         return replace(parts[0], plan=plan)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import Problem, RequestError, did_you_mean, quoted, request_error
 from ..servers.address import shown
+from .moments import until
 from .plan_file import read_plan
 
 LIMITS = {
@@ -19,6 +20,8 @@ LIMITS = {
     "real_masks": (0, 1000),
     "references": (1, 100_000),
     "seeds": (1, 1_000_000),
+    "max_failures": (0, 1_000_000),
+    "launch": (1, 64),
 }
 SCALARS = (str, int, float, bool)
 
@@ -66,6 +69,12 @@ class Request:
     types: tuple[str, ...] = ()
     references: int | None = None
     seeds: int | None = None
+    until_time: float | None = None
+    """time.time() after which no further job begins."""
+    max_failures: int | None = None
+    launch: int | None = None
+    comfyui: Path | None = None
+    comfyui_args: str | None = None
 
     def content(self) -> dict[str, Any]:
         """For the journal: without what logs in to a server."""
@@ -111,7 +120,9 @@ def with_plan_file(request: Request, path: Path) -> Request:
                     "a known key",
                     did_you_mean(str(key), known),
                 )
-            if value is not None:
+            if key == "until" and isinstance(value, str):
+                values["until"], values["until_time"] = until(value)
+            elif value is not None:
                 values[key] = _from_yaml(key, value, path)
         except RequestError as error:
             problems += error.problems
@@ -142,7 +153,7 @@ def _from_yaml(key: str, value: Any, path: Path) -> Any:
     if key == "server":
         servers = value if isinstance(value, list) else [value]
         return tuple(_typed(key, server, str, path) for server in servers)
-    if key in ("data", "out", "models", "header_file", "thresholds", "part_masks"):
+    if key in ("data", "out", "models", "header_file", "thresholds", "part_masks", "comfyui"):
         # Relative to the plan, so that plan and data can move together.
         return path.parent / _typed(key, value, str, path)
     if key == "lora":
@@ -151,6 +162,7 @@ def _from_yaml(key: str, value: Any, path: Path) -> Any:
         return str(path.parent / text) if (path.parent / text).is_file() else text
     wanted: dict[str, type] = {"count": int, "seed": int, "new_type": bool, "max_pixels": int}
     wanted |= {"draws": int, "keep": int, "until": int, "real_masks": int, "references": int, "seeds": int}
+    wanted |= {"max_failures": int, "launch": int}
     return _typed(key, value, wanted.get(key, str), path)
 
 

@@ -31,9 +31,10 @@ from ..plans.plan import Input, Job, Plan
 from ..plans.real_masks import shared_inputs
 from ..reporter import Reporter
 from ..servers.worker import Timing
+from .fleet import fleet
 from .prepare import Prepared, Site
 from .request import Request
-from .run import drive, fleet
+from .run import drive
 
 
 def rerun(

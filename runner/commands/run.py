@@ -6,18 +6,25 @@ import contextlib
 import json
 import os
 import queue
-import time
-import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...nodes.datasets.pictures import LIMIT_VARIABLE
-from .. import interrupts
 from ..checkpoints.choose_lora import trained_on
-from ..checkpoints.models import by_file, files_named, local_path, models_directory
-from ..errors import INTERRUPTED, NO_SERVER, OK, SOME_JOBS_FAILED, request_error
+from ..checkpoints.models import by_file, files_named, local_path
+from ..errors import (
+    INTERRUPTED,
+    NO_SERVER,
+    OK,
+    SOME_JOBS_FAILED,
+    RequestError,
+    ServerError,
+    StorageError,
+    request_error,
+    server_error,
+)
 from ..graphs.graph import Workflow
 from ..outputs.commit import Committer
 from ..outputs.files import write_whole
@@ -29,66 +36,19 @@ from ..outputs.review import settle
 from ..plans.plan import Job, Plan, check_chosen_type
 from ..plans.source import JobSource
 from ..reporter import Reporter
-from ..servers.address import read_headers
-from ..servers.client import Client
-from ..servers.collect import Collector
-from ..servers.local import LocalServer
-from ..servers.worker import Timing, Worker
+from ..servers.answers import Unclear, Unreachable
+from ..servers.following import Ending, Events, Limits, follow
+from ..servers.standing import AWAY, UP, Standings
+from ..servers.work.collect import Collector
+from ..servers.work.committing import Committing
+from ..servers.worker import Accepts, Timing, Worker
 from ..version import version
-from .choice import check_keep, pairs_in
-from .prepare import Prepared, Site, each_workflow, load_workflow, prepare, selection_of
+from .admission import Admission, left_out, prepare_for_all
+from .choice import check_keep
+from .fleet import Fleet, fleet, launching_of
+from .prepare import Prepared, Site, each_workflow, load_workflow, selection_of
 from .request import Request
-
-GRACE = 5.0
-"""Seconds that workers get to end after the last pair, and after an interruption's own waiting."""
-
-
-@dataclass
-class Fleet:
-    """The servers of a run: those that were named, or our own."""
-
-    sites: list[Site]
-    local: LocalServer | None = None
-
-
-@contextlib.contextmanager
-def fleet(
-    servers: Sequence[str], models: Path | None, reporter: Reporter, header_file: Path | None = None
-) -> Iterator[Fleet]:
-    """Connect to every named server, or start the embedded one and stop it at the end."""
-    if servers:
-        headers = read_headers(header_file)
-        clients = [Client(url, str(uuid.uuid4()), headers) for url in servers]
-        for client in clients:
-            client.http.say = lambda text: reporter.event("warning", {"text": text})
-        sites = [Site(client, client.info()) for client in clients]
-        refuse_twins([client.url for client in clients])
-        yield Fleet(sites)
-        return
-    if header_file is not None:
-        raise request_error(
-            "headers.no_server",
-            "--header-file is for named servers, and none is named",
-            expected="--server URL",
-            mend="name the server, or leave --header-file away",
-        )
-    with LocalServer(models) as local:
-        reporter.event("note", {"text": "no --server given: starting the embedded server ..."})
-        client = Client(local.start(), str(uuid.uuid4()))
-        reporter.event("note", {"text": f"embedded server at {client.url}; it stops when this run ends"})
-        yield Fleet([Site(client, client.info(), models_directory(models))], local)
-
-
-def refuse_twins(urls: Sequence[str]) -> None:
-    """The same server twice would be asked to do four jobs at a time, and be told apart by nobody."""
-    for url in urls:
-        if urls.count(url) > 1:
-            raise request_error(
-                "server.twice",
-                f"the server {url} is named twice",
-                expected="every server once (a redirect may lead two addresses to one)",
-                mend="leave one --server away",
-            )
+from .watching import Watching
 
 
 def run(request: Request, reporter: Reporter, timing: Timing | None = None) -> int:
@@ -105,7 +65,8 @@ def run(request: Request, reporter: Reporter, timing: Timing | None = None) -> i
     selection = selection_of(request)
     check_chosen_type(selection.open(), selection)
     check_place(request.out, selection.data)
-    with fleet(request.server, request.models, reporter, request.header_file) as ships:
+    launching = launching_of(request)
+    with fleet(request.server, request.models, reporter, request.header_file, True, launching) as ships:
         return run_on(request, workflows, ships, reporter, timing)
 
 
@@ -126,8 +87,8 @@ def run_on(
     """
     assert request.out is not None
     say = lambda text: reporter.event("note", {"text": text})  # noqa: E731
-    prepared = [replace(prepare(request, workflows, site, say), data_as=data_as) for site in ships.sites]
-    if agreed is not None and prepared[0].plan.described() != agreed:
+    prepared = replace(prepare_for_all(request, workflows, ships.sites, say), data_as=data_as)
+    if agreed is not None and prepared.plan.described() != agreed:
         raise request_error(
             "cluster.other_plan",
             "this machine would make another plan than the one that was agreed on",
@@ -135,10 +96,10 @@ def run_on(
             expected="the same photos, workflows and values on every machine",
             mend="see that every machine reads the same dataset",
         )
-    for note in prepared[0].plan.notes:
+    for note in prepared.plan.notes:
         say(note)
-    check_space(request.out, prepared[0].plan)
-    return drive(request, prepared[0], ships, reporter, timing or Timing())
+    check_space(request.out, prepared.plan)
+    return drive(request, prepared, ships, reporter, timing or Timing())
 
 
 def allow_pixels(request: Request, reporter: Reporter) -> None:
@@ -161,6 +122,7 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
         settle(out, journal)
         keep = prepared.plan.keep
         check_keep(journal, keep, out)
+        journal.forget_servers()
         journal.start_run(request.content() | {"pairs_a_job": keep, "plan": prepared.plan.described()}, version())
         committer = Committer(out, journal, Manifest(out / MANIFEST), keep)
         adopted = committer.recover()
@@ -168,23 +130,31 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
             reporter.event("note", {"text": f"{adopted} finished pairs of an interrupted run were taken over"})
         journal.add(prepared.plan.jobs, keep)
         graph_names = [keep_graph(out, each.plan) for each in prepared.each]
-        states = {job.id: journal.row(job.id) for job in prepared.plan.jobs}
-        todo = [job for job in prepared.plan.jobs if states[job.id]["state"] != DONE]
+        states, given = journal.states(), journal.pairs_given()
+        ours = [job.id for job in prepared.plan.jobs]
+        todo = [job for job in prepared.plan.jobs if states[job.id] != DONE]
         for job in todo:
-            if states[job.id]["state"] == FAILED:
+            if states[job.id] == FAILED:
                 journal.renew(job.id)
-        reporter.begin(len(states), len(states) - len(todo), str(out))
-        done = sum(pairs_in(states[job.id]) for job in prepared.plan.jobs)
+        reporter.begin(len(ours), len(ours) - len(todo), str(out))
+        done = sum(given.get(job_id, 0) for job_id in ours)
         wanted = None if request.until is None else request.until - done
-        todo = [job.redrawn(journal.rounds(job.id)) for job in todo] if wanted is None or wanted > 0 else []
+        rounds = journal.all_rounds()
+        todo = [job.redrawn(rounds.get(job.id, 0)) for job in todo] if wanted is None or wanted > 0 else []
         source = JobSource(todo, wanted)
-        events: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
+        events: Events = queue.SimpleQueue()
+
+        def emit(name: str, data: dict[str, Any]) -> None:
+            events.put((name, data))
+
+        committing, standings = Committing(committer, source, emit), Standings()
+        admission = Admission(*((each.plan.graph, each.axes) for each in prepared.each))
+        admitted = admit_all(admission, ships, todo, reporter)
         workers = []
-        for site in ships.sites:
+        for site, accepts in zip(ships.sites, admitted, strict=True):
             collectors = [
                 Collector(
                     plan=each.plan,
-                    committer=committer,
                     request=described(request, each, graph_name),
                     server=site.info,
                     models=model_records(each.plan, site),
@@ -194,106 +164,112 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
                 for each, graph_name in zip(prepared.each, graph_names, strict=True)
             ]
             collector = replace(collectors[0], methods=tuple(collectors))
-            revive = ships.local.revive if ships.local is not None else None
             worker = Worker(
                 site.client,
                 source,
                 journal,
                 collector,
-                lambda name, data: events.put((name, data)),
+                committing,
+                standings,
+                emit,
                 timing,
-                revive,
-                other_servers=len(ships.sites) > 1,
+                site.launched,
+                admission.admit,
+                accepts,
+                lost=site.lost,
             )
-            adopt_submitted(worker, source, todo, states)
+            adopt_submitted(worker, source, todo, journal)
             workers.append(worker)
-        interrupted = follow(workers, events, reporter)
-        return sum_up(prepared.plan, journal, workers, reporter, out, interrupted, request.until)
+        for site in ships.sites:
+            journal.server_stands(site.client.url, UP if site.lost is None else AWAY, "")
+        watching = Watching(journal, reporter, len(ours))
+        limits = Limits(request.until_time, request.max_failures)
+        ending = follow(workers, committing, standings, events, watching, timing, limits)
+        return sum_up(ours, journal, ending, reporter, out, request.until)
     finally:
         journal.close()
 
 
-def adopt_submitted(worker: Worker, source: JobSource, todo: Sequence[Job], states: dict[str, dict[str, Any]]) -> None:
+def admit_all(admission: Admission, ships: Fleet, todo: Sequence[Job], reporter: Reporter) -> list[Accepts | None]:
+    """Which jobs each server may have. One that may have none is told, and asked again later."""
+    if len(ships.sites) == 1:
+        return [None]  # the plan was made for it
+    admitted: list[Accepts | None] = []
+    for site in ships.sites:
+        accepts: Accepts | None = None
+        if site.lost is None:
+            try:
+                accepts = admission.admit(site.client)
+            except RequestError as error:
+                site.lost = left_out(site, error)
+                reporter.event("warning", {"text": f"{site.lost.problems[0].what}; going on with the others"})
+            except (ServerError, Unreachable, Unclear) as error:
+                site.lost = error if isinstance(error, ServerError) else server_error("server.unreachable", str(error))
+                reporter.event("warning", {"text": f"{site.lost.problems[0].what}; going on with the others"})
+        admitted.append(accepts)
+    working = [accepts for site, accepts in zip(ships.sites, admitted, strict=True) if site.lost is None]
+    nobody = admission.uncovered(working, todo)
+    if nobody is not None:
+        values = ", ".join(f"{setting.title}.{setting.input}={setting.value}" for setting in nobody.varied)
+        raise request_error(
+            "plan.no_server_for_job",
+            f"no server may have job {nobody.index} ({values})",
+            where="the checks of all servers that answer",
+            expected="for every job a server with its nodes and models",
+            mend="give one server all that this job needs, or leave that value out",
+        )
+    versions = sorted({site.info.core for site in ships.sites if site.lost is None})
+    if len(versions) > 1:
+        said = f"the servers differ ({', '.join(versions)}): the same seed may give other pixels there"
+        reporter.event("note", {"text": f"{said}; each record names its server"})
+    return admitted
+
+
+def adopt_submitted(worker: Worker, source: JobSource, todo: Sequence[Job], journal: Journal) -> None:
     """Jobs that a killed run left on this very server go on there instead of being queued twice."""
-    for job in todo:
-        row = states[job.id]
-        same = row["state"] == SUBMITTED and row["server"] == worker.client.url and row["prompt_id"]
-        if same and worker.adopt(job, row["prompt_id"]):
+    left = {row["id"]: row["prompt_id"] for row in journal.in_state(SUBMITTED) if row["server"] == worker.client.url}
+    for job in todo if left else ():
+        prompt_id = left.get(job.id)
+        if not prompt_id:
+            continue
+        if worker.lost:
+            worker.window.strays[prompt_id] = job
+        elif worker.window.adopt(job, prompt_id):
             source.claim(job)
 
 
-def follow(workers: Sequence[Worker], events: queue.Queue[tuple[str, dict[str, Any]]], reporter: Reporter) -> bool:
-    """Pass events on until every worker has ended. True if the user interrupted; a second Ctrl-C leaves at once.
-
-    A worker that waits for a server which says nothing is left behind (it is a daemon thread, and its job is in the
-    journal): the run ends soon after its last pair, or after the interruption, whatever a server does.
-    """
-    with interrupts.patient():
-        for worker in workers:
-            worker.start()
-        leave_at: float | None = None
-        interrupted = False
-        try:
-            while any(worker.is_alive() for worker in workers) or not events.empty():
-                with contextlib.suppress(queue.Empty):
-                    reporter.event(*events.get(timeout=0.1))
-                if interrupts.asked() and not interrupted:
-                    interrupted = True
-                    text = "stopping: waiting for the running job; Ctrl-C again leaves at once"
-                    reporter.event("note", {"text": text})
-                    for worker in workers:
-                        worker.stop.set()
-                if leave_at is None and (interrupted or workers[0].source.all_finished):
-                    leave_at = time.monotonic() + GRACE + (workers[0].timing.wind_down if interrupted else 0.0)
-                if leave_at is not None and time.monotonic() > leave_at:
-                    break
-        except OSError:
-            # Nobody reads our events any more (a closed pipe, a full disk): stop in order, then say so.
-            for worker in workers:
-                worker.stop.set()
-            for worker in workers:
-                worker.join(GRACE + worker.timing.wind_down)
-            raise
-    for worker in workers:
-        if worker.crash is not None:
-            raise worker.crash
-    return interrupted
-
-
 def sum_up(
-    plan: Plan,
-    journal: Journal,
-    workers: Sequence[Worker],
-    reporter: Reporter,
-    out: Path,
-    interrupted: bool,
-    until: int | None = None,
+    ours: Sequence[str], journal: Journal, ending: Ending, reporter: Reporter, out: Path, until: int | None = None
 ) -> int:
-    rows = [journal.row(job.id) for job in plan.jobs]
-    states = [row["state"] for row in rows]
-    done, failed, pairs = states.count(DONE), states.count(FAILED), sum(map(pairs_in, rows))
-    text = f"{pairs} of {until or len(states)} pairs are in {out}"
+    states, given = journal.states(), journal.pairs_given()
+    of_ours = [states[job_id] for job_id in ours]
+    done, failed = of_ours.count(DONE), of_ours.count(FAILED)
+    pairs = sum(given.get(job_id, 0) for job_id in ours)
+    text = f"{pairs} of {until or len(ours)} pairs are in {out}"
     if until is None and pairs > done:
-        text = f"{pairs} pairs from {done} of {len(states)} jobs are in {out}"
+        text = f"{pairs} pairs from {done} of {len(ours)} jobs are in {out}"
     code = OK
     short = until is not None and pairs < until
     # Two workers that wrote to one full disk say the same.
-    errors = list({error.text(): error for error in (worker.error for worker in workers) if error}.values())
+    errors = list({error.text(): error for error in ending.errors}.values())
     for error in errors:
         reporter.error(error)
         code = error.exit_code
-    if interrupted:
+    if ending.interrupted:
         text, code = f"interrupted: {text}; the same command goes on", INTERRUPTED
+    elif ending.stopped:
+        text = f"stopped, {ending.stopped}: {text}; the same command goes on"
+        code = code or (SOME_JOBS_FAILED if ending.too_many_failures else OK)
     elif short and not errors:
-        text = f"{text}; all {len(states)} jobs that --count allows are done ({failed} kept none)"
+        text = f"{text}; all {len(ours)} jobs that --count allows are done ({failed} kept none)"
         code = code or SOME_JOBS_FAILED
     elif failed and until is None:
         text, code = f"{text}; {failed} failed; the same command tries them again", code or SOME_JOBS_FAILED
     elif errors:
         text, code = f"{text}; the same command goes on", code or NO_SERVER
-    reporter.end(
-        {"text": text, "done": done, "failed": failed, "total": len(states), "out": str(out), "exit_code": code}
-    )
+    with contextlib.suppress(StorageError):
+        journal.beat(len(ours), ended=text)
+    reporter.end({"text": text, "done": done, "failed": failed, "total": len(ours), "out": str(out), "exit_code": code})
     return code
 
 

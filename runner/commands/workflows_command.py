@@ -29,7 +29,7 @@ def export_workflows(
     servers: tuple[str, ...], check_only: bool, reporter: Reporter, header_file: Path | None = None
 ) -> int:
     """Write workflows/api from the window forms, or (`check_only`) say which are not what they should be."""
-    from .run import fleet
+    from .fleet import fleet
 
     with fleet(servers, None, reporter, header_file) as ships:
         object_info = ships.sites[0].client.object_info()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,8 +32,13 @@ class RunningServer:
 
     def stop(self, timeout: float = 10.0) -> None:
         """Ask the process to end (SIGTERM), and end it by force when it has not after `timeout` seconds."""
-        if self.process.poll() is None:
+        if self.process.stdin is not None:
+            # A guard stands between: it ends the server when this pipe closes (see servers/local/guard.py).
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+        elif self.process.poll() is None:
             self.process.terminate()
+        if self.process.poll() is None:
             try:
                 self.process.wait(timeout)
             except subprocess.TimeoutExpired:
@@ -68,6 +74,8 @@ def start(
     log: Path | None = None,
     timeout: float = 120.0,
     program: Path = PROGRAM,
+    environment: Mapping[str, str] | None = None,
+    guard: Sequence[str] = (),
 ) -> RunningServer:
     """Start a server and wait until it listens; it ends with this process at the latest.
 
@@ -79,11 +87,13 @@ def start(
         log: file that gets the server's messages; a temporary one by default.
         timeout: seconds within which it has to listen.
         program: script to run; another one may register further core nodes before it calls `app.main`.
+        environment: variables beside those of this process.
+        guard: a command that runs the server's command behind it, until its standard input closes.
 
     Raises:
         ServerError: it ended or did not listen in time; the message holds the end of its log.
     """
-    command = [sys.executable, str(program)]
+    command = [*guard, sys.executable, str(program)]
     command += ["--listen", listen, "--port", str(port), "--parent-pid", str(os.getpid())]
     single = {"--input": input, "--output": output, "--temp": temp, "--device": device, "--follow": follow}
     for option, value in single.items():
@@ -101,7 +111,8 @@ def start(
         # Its own process group: a Ctrl-C in the terminal is for the client, which then stops the server in order.
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE if guard else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=messages,
             text=True,

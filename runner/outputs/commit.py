@@ -10,18 +10,21 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
 from ..explain import of_system
 from ..plans.plan import Job
-from .files import part_of, sync_folder, write_synced
-from .journal import COMMITTING, DONE, PENDING, SUBMITTED, Journal
+from .files import Listing, part_of, sync_folder, write_synced
+from .journal import COMMITTING, Journal
 from .manifest import Manifest
 from .pairs import Fetched, names
+
+PATH = re.compile(r'"path": "([^"\\]*)"')
 
 
 def _not_written(error: OSError, out: Path) -> StorageError:
@@ -30,6 +33,25 @@ def _not_written(error: OSError, out: Path) -> StorageError:
     mend = told.mend if "goes on" in told.mend else f"{told.mend}; the same command goes on where it stopped"
     what = f"the output cannot be written: {told.what}"
     return StorageError(replace(told, code="out.write", what=what, where=told.where or str(out), mend=mend))
+
+
+@dataclass(frozen=True)
+class Made:
+    """A job's verified pairs, and what is said of all of them alike."""
+
+    job_id: str
+    pairs: tuple[Fetched, ...]
+    record: dict[str, Any]
+
+
+@dataclass
+class _Written:
+    """The same with the names, as it goes to the disk."""
+
+    id: str
+    outputs: list[dict[str, str]] = field(default_factory=list)
+    contents: list[bytes] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Committer:
@@ -52,16 +74,46 @@ class Committer:
         Raises:
             StorageError: the disk is full or not writable; the job can be committed again later.
         """
-        row = self._journal.row(job_id)
-        outputs: list[dict[str, str]] = []
-        contents: list[bytes] = []
-        records: list[dict[str, Any]] = []
-        for place, pair in enumerate([fetched] if isinstance(fetched, Fetched) else fetched):
+        pairs = (fetched,) if isinstance(fetched, Fetched) else tuple(fetched)
+        return self.commit_all([Made(job_id, pairs, record)])[0]
+
+    def commit_all(self, made: Sequence[Made]) -> list[dict[str, Any]]:
+        """Name the pairs of several jobs, or none of them: one sync of journal and manifest for all.
+
+        Returns:
+            The record of each job's first pair.
+
+        Raises:
+            StorageError: as `commit`.
+        """
+        jobs = [self._written(job) for job in made]
+        outputs = [output for job in jobs for output in job.outputs]
+        try:
+            for job in jobs:
+                for output, data in zip(job.outputs, job.contents, strict=True):
+                    _write_part(self.out / output["path"], data)
+            with self._journal.together():
+                for job in jobs:
+                    records: Any = job.records if len(job.records) > 1 else job.records[0]
+                    self._journal.committing(job.id, records, job.outputs)
+            self._finish([(job.id, job.records, job.outputs) for job in jobs])
+        except OSError as error:
+            self._withdraw(outputs)
+            raise _not_written(error, self.out) from error
+        except StorageError:
+            self._withdraw(outputs)
+            raise
+        return [job.records[0] for job in jobs]
+
+    def _written(self, made: Made) -> _Written:
+        row = self._journal.row(made.job_id)
+        job = _Written(made.job_id)
+        for place, pair in enumerate(made.pairs):
             image_name, mask_name = names(row["category"], row["type"], row["number"] + place, pair.mask is not None)
             said: dict[str, Any] = {
-                **record,
+                **made.record,
                 **pair.record,
-                "id": f"{job_id}-{place + 1}" if place else job_id,
+                "id": f"{made.job_id}-{place + 1}" if place else made.job_id,
                 "number": row["number"] + place,
                 "image": {"path": image_name, "sha256": _sha256(pair.image), "size": list(pair.size)},
                 "mask": None,
@@ -69,20 +121,12 @@ class Committer:
             if pair.mask is not None and pair.mask_share is not None:
                 share = round(pair.mask_share, 6)
                 said["mask"] = {"path": mask_name, "sha256": _sha256(pair.mask), "share": share}
-                outputs.append({"role": "mask", "path": mask_name, "sha256": said["mask"]["sha256"]})
-                contents.append(pair.mask)
-            outputs.append({"role": "image", "path": image_name, "sha256": said["image"]["sha256"]})
-            contents.append(pair.image)
-            records.append(said)
-        try:
-            for output, data in zip(outputs, contents, strict=True):
-                _write_part(self.out / output["path"], data)
-            self._journal.committing(job_id, records if len(records) > 1 else records[0], outputs)
-            self._finish(job_id, records, outputs)
-        except OSError as error:
-            self._withdraw(outputs)
-            raise _not_written(error, self.out) from error
-        return records[0]
+                job.outputs.append({"role": "mask", "path": mask_name, "sha256": said["mask"]["sha256"]})
+                job.contents.append(pair.mask)
+            job.outputs.append({"role": "image", "path": image_name, "sha256": said["image"]["sha256"]})
+            job.contents.append(pair.image)
+            job.records.append(said)
+        return job
 
     def _withdraw(self, outputs: list[dict[str, str]]) -> None:
         """Take back what was not named yet: nothing half-written waits for the next run on a full disk."""
@@ -90,16 +134,21 @@ class Committer:
             with contextlib.suppress(OSError):
                 part_of(self.out / output["path"]).unlink(missing_ok=True)
 
-    def _finish(self, job_id: str, records: list[dict[str, Any]], outputs: list[dict[str, str]]) -> None:
-        for output in outputs:
-            final = self.out / output["path"]
-            part = part_of(final)
-            if part.exists():
-                os.replace(part, final)
-            sync_folder(final.parent)
-        for record in records:
-            self._manifest.append(record)
-        self._journal.done(job_id)
+    def _finish(self, jobs: Sequence[tuple[str, list[dict[str, Any]], list[dict[str, str]]]]) -> None:
+        folders: dict[Path, None] = {}
+        for _, _, outputs in jobs:
+            for output in outputs:
+                final = self.out / output["path"]
+                # The folder of a mask before the folder of its image, and the mask's name before the image's.
+                folders[final.parent] = None
+                with contextlib.suppress(FileNotFoundError):
+                    os.replace(part_of(final), final)
+        for folder in folders:
+            sync_folder(folder)
+        self._manifest.append(*(record for _, records, _ in jobs for record in records))
+        with self._journal.together(durable=False):
+            for job_id, _, _ in jobs:
+                self._journal.done(job_id)
 
     def recover(self) -> int:
         """Finish or undo what a killed run left half-way; returns how many jobs were adopted.
@@ -111,26 +160,40 @@ class Committer:
         for row in self._journal.in_state(COMMITTING):
             outputs, records = _loaded(row["outputs"]), _records(row["record"])
             if outputs and records and all(self._lies_there(output) for output in outputs):
-                self._finish(row["id"], records, outputs)
+                self._finish([(row["id"], records, outputs)])
                 adopted += 1
             else:
                 self._remove(row)
                 self._journal.back(row["id"], "half-written")
-        for row in self._journal.in_state(DONE):
-            outputs, records = _loaded(row["outputs"]), _records(row["record"])
-            if outputs == [] and _loaded(row["record"]) == []:
-                continue  # a review put every pair of it aside
-            if outputs and records and all((self.out / output["path"]).is_file() for output in outputs):
-                for record in records:
-                    self._manifest.append(record)
-            else:
-                self._remove(row)
-                for record in records or [{"id": row["id"]}]:
-                    self._manifest.remove(record["id"])
-                self._journal.back(row["id"], "deleted")
-        for row in self._journal.in_state(PENDING) + self._journal.in_state(SUBMITTED):
-            self._remove(row)
+        there = Listing(self.out)
+        for job_id in [
+            job_id for job_id, text in self._journal.outputs_done() if not self._stands(job_id, text, there)
+        ]:
+            self._mend(self._journal.row(job_id), there)
+        for row in self._journal.leftovers():
+            self._remove(row, there)
         return adopted
+
+    def _stands(self, job_id: str, text: str, there: Listing) -> bool:
+        """Whether a job that is done has all its files and lines."""
+        # As it was written, so without a parser: there may be a hundred thousand. Anything else is looked at again.
+        paths = PATH.findall(text or "")
+        if not paths or not all(path in there for path in paths):
+            return False
+        pairs = text.count('"role": "image"')
+        return all((f"{job_id}-{place + 1}" if place else job_id) in self._manifest for place in range(pairs))
+
+    def _mend(self, row: dict[str, Any], there: Listing) -> None:
+        outputs, records = _loaded(row["outputs"]), _records(row["record"])
+        if outputs == [] and _loaded(row["record"]) == []:
+            return  # a review put every pair of it aside
+        if outputs and records and all((self.out / output["path"]).is_file() for output in outputs):
+            self._manifest.append(*records)
+            return
+        self._remove(row)
+        for record in records or [{"id": row["id"]}]:
+            self._manifest.remove(record["id"])
+        self._journal.back(row["id"], "deleted")
 
     def _lies_there(self, output: dict[str, str]) -> bool:
         final = self.out / output["path"]
@@ -142,16 +205,17 @@ class Committer:
                 return True
         return False
 
-    def _remove(self, row: dict[str, Any]) -> None:
+    def _remove(self, row: dict[str, Any], there: Listing | None = None) -> None:
         numbers = range(row["number"], row["number"] + self._keep)
         kinds = [
             names(row["category"], row["type"], number, labelled) for number in numbers for labelled in (True, False)
         ]
         for name in dict.fromkeys(name for pair in kinds for name in pair):
             final = self.out / name
-            for path in (final, part_of(final)):
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    path.unlink()
+            for path, known in ((final, name), (part_of(final), f"{name}.part")):
+                if there is None or known in there:
+                    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                        path.unlink()
 
 
 def _write_part(final: Path, data: bytes) -> None:

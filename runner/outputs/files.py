@@ -38,3 +38,21 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+class Listing:
+    """Which files lie below a folder, as they lay when first asked: one listing a folder, not one look a file."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folders: dict[str, set[str]] = {}
+
+    def __contains__(self, name: str) -> bool:
+        folder, _, file = name.rpartition("/")
+        names = self._folders.get(folder)
+        if names is None:
+            names = set()
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._root / folder) as entries:
+                names = {entry.name for entry in entries if entry.is_file()}
+            self._folders[folder] = names
+        return file in names

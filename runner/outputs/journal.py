@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import socket
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import DefectForgeError, Problem, StorageError, request_error
+from ..errors import DefectForgeError, Problem, RequestError, StorageError, request_error
 from ..plans.plan import Job
+from .lock import FolderLock, InUse
 
 PENDING, SUBMITTED, COMMITTING, DONE, FAILED = "pending", "submitted", "committing", "done", "failed"
 
@@ -33,36 +37,45 @@ CREATE TABLE IF NOT EXISTS review(
     line TEXT NOT NULL, places TEXT NOT NULL, settled INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS attempt(
     job TEXT NOT NULL, server TEXT, prompt_id TEXT, submitted REAL, ended REAL, verdict TEXT);
+CREATE INDEX IF NOT EXISTS attempt_job ON attempt(job);
+CREATE INDEX IF NOT EXISTS attempt_ended ON attempt(ended);
+CREATE TABLE IF NOT EXISTS server(url TEXT PRIMARY KEY, state TEXT NOT NULL, since REAL, text TEXT);
+CREATE TABLE IF NOT EXISTS beat(
+    one INTEGER PRIMARY KEY CHECK(one=1), run INTEGER, host TEXT, pid INTEGER, total INTEGER, time REAL, ended REAL,
+    text TEXT);
 """
 
 
 class Journal:
-    """One writer process, many threads. Another run on the same folder is refused."""
+    """One writer process, many threads. Another run on the same folder is refused; anybody may read meanwhile."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
+        self._durable = True
         try:
-            self._db = sqlite3.connect(path, timeout=1.0, check_same_thread=False, isolation_level=None)
-        except sqlite3.Error as error:
-            raise _at_opening(error, path) from error
-        self._db.row_factory = sqlite3.Row
+            self._held = FolderLock(path.with_suffix(".lock"))
+        except InUse as error:
+            raise _in_use("another run holds it", path) from error
+        except OSError as error:
+            raise _while_running(error, path) from error
         try:
-            # Exclusive: the lock dies with the process, also under kill -9, so there is no stale lock file.
-            self._db.execute("PRAGMA locking_mode=EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(SCHEMA)
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("COMMIT")
+            try:
+                self._db = _opened(path)
+            except sqlite3.OperationalError as error:
+                if not any(word in str(error) for word in ("I/O", "unable to open", "protocol")):
+                    raise
+                # A file system without shared memory between processes: nobody can read while the run goes on.
+                self._db = _opened(path, exclusive=True)
         except sqlite3.Error as error:
-            self._db.close()
+            self._held.release()
             raise _at_opening(error, path) from error
 
     def close(self) -> None:
         # A full disk cannot take the log into the database now; it is read from the log at the next start.
         with self._lock, contextlib.suppress(sqlite3.Error):
             self._db.close()
+        self._held.release()
 
     def _do(self, sql: str, *values: Any) -> sqlite3.Cursor:
         with self._lock:
@@ -72,9 +85,19 @@ class Journal:
                 raise _while_running(error, self._path) from error
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All of it or nothing, whatever interrupts it."""
+    def together(self, durable: bool = True) -> Iterator[None]:
+        """All of it or nothing, whatever interrupts it. Inside another one it is a part of that.
+
+        Args:
+            durable: on the disk when it returns. Otherwise the end of this process cannot undo it, but a power cut can.
+        """
         with self._lock:
+            if self._db.in_transaction:
+                yield
+                return
+            if durable != self._durable:
+                self._do(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
             self._do("BEGIN IMMEDIATE")
             try:
                 yield
@@ -95,10 +118,12 @@ class Journal:
             jobs: of this run.
             keep: numbers that each job owns, for as many pairs.
         """
-        with self._transaction():
+        with self.together():
+            known = {row[0] for row in self._rows("SELECT id FROM job")}
             for job in jobs:
-                if self._do("SELECT 1 FROM job WHERE id=?", job.id).fetchone():
+                if job.id in known:
                     continue
+                known.add(job.id)
                 of_type = (job.category, job.type)
                 number = job.number * keep
                 if self._do("SELECT 1 FROM job WHERE category=? AND type=? AND number=?", *of_type, number).fetchone():
@@ -130,7 +155,7 @@ class Journal:
             refused: as the saving node announces them.
             whole: no draw of the round was kept.
         """
-        with self._transaction():
+        with self.together():
             self._do("DELETE FROM refused WHERE job=? AND round=?", job_id, round_)
             for entry in refused:
                 self._do(
@@ -149,11 +174,40 @@ class Journal:
         found = self._do("SELECT COUNT(DISTINCT round) FROM refused WHERE job=? AND whole", job_id).fetchone()
         return int(found[0])
 
+    def all_rounds(self) -> dict[str, int]:
+        """`rounds` of every job that has any."""
+        with self._lock:
+            return dict(self._pairs("SELECT job, COUNT(DISTINCT round) FROM refused WHERE whole GROUP BY job"))
+
     def refused(self, job_id: str | None = None) -> list[dict[str, Any]]:
         """Draws that were refused, of one job or of all."""
         where, values = ("WHERE job=?", [job_id]) if job_id else ("", [])
         rows = self._do(f"SELECT * FROM refused {where} ORDER BY job, round, draw", *values)
         return [{**dict(row), "scores": json.loads(row["scores"] or "{}")} for row in rows]
+
+    def server_stands(self, url: str, state: str, text: str) -> None:
+        """How a server is doing, for whoever looks on."""
+        with self.together(durable=False):
+            sql = "INSERT OR REPLACE INTO server(url, state, since, text) VALUES(?,?,?,?)"
+            self._do(sql, url, state, time.time(), text.encode("utf-8", "backslashreplace").decode())
+
+    def forget_servers(self) -> None:
+        """Those of an earlier run."""
+        self._do("DELETE FROM server")
+
+    def beat(self, total: int, ended: str | None = None) -> None:
+        """This process is at it, or has ended, and with what words."""
+        now = time.time()
+        with self.together(durable=False):
+            self._do(
+                "INSERT OR REPLACE INTO beat(one, host, pid, total, time, ended, text) VALUES(1,?,?,?,?,?,?)",
+                socket.gethostname(),
+                os.getpid(),
+                total,
+                now,
+                None if ended is None else now,
+                ended,
+            )
 
     def reviews(self) -> list[dict[str, Any]]:
         """What reviews want of pairs; see `outputs.review`."""
@@ -162,14 +216,14 @@ class Journal:
     def want(self, reviews: Iterable[dict[str, Any]]) -> None:
         """Remember, all or none, what is wanted of pairs, before anything is moved."""
         names = ("pair", "job", "kind", "type", "position", "line", "places")
-        with self._transaction():
+        with self.together():
             for review in reviews:
                 values = [review[name] for name in names]
                 self._do(f"INSERT OR REPLACE INTO review({', '.join(names)}, settled) VALUES(?,?,?,?,?,?,?,0)", *values)
 
     def settle(self, jobs: dict[str, tuple[str, str]]) -> None:
         """Everything lies where reviews want it: these jobs have these records and outputs (as JSON) now."""
-        with self._transaction():
+        with self.together():
             for job_id, (record, outputs) in jobs.items():
                 self._do("UPDATE job SET record=?, outputs=? WHERE id=?", record, outputs, job_id)
             self._do("DELETE FROM review WHERE kind='none'")
@@ -185,12 +239,45 @@ class Journal:
     def state(self, job_id: str) -> str:
         return str(self.row(job_id)["state"])
 
+    def states(self) -> dict[str, str]:
+        """The state of every job, by id."""
+        with self._lock:
+            return {job_id: sys.intern(state) for job_id, state in self._pairs("SELECT id, state FROM job")}
+
+    def pairs_given(self) -> dict[str, int]:
+        """How many pairs each job that is done has given."""
+        # Counted by the database: the outputs of a hundred thousand jobs are too much to hold at once.
+        role = '"role": "image"'
+        sql = f"SELECT id, (LENGTH(outputs) - LENGTH(REPLACE(outputs, '{role}', ''))) / {len(role)} FROM job"
+        with self._lock:
+            return dict(self._pairs(f"{sql} WHERE state='{DONE}'"))
+
+    def outputs_done(self) -> Iterator[tuple[str, str]]:
+        """(id, outputs as JSON) of every job that is done. Not to be mixed with writing."""
+        return self._pairs(f"SELECT id, outputs FROM job WHERE state='{DONE}' ORDER BY number")
+
+    def leftovers(self) -> Iterator[dict[str, Any]]:
+        """category, type and number of every job that may have left files half-way. Not to be mixed with writing."""
+        sql = f"SELECT category, type, number FROM job WHERE state IN ('{PENDING}', '{SUBMITTED}')"
+        return map(dict, self._do(sql))
+
+    def _pairs(self, sql: str) -> Iterator[tuple[Any, Any]]:
+        return self._rows(sql)
+
+    def _rows(self, sql: str) -> Iterator[Any]:
+        """Plain tuples: a hundred thousand rows in a moment."""
+        cursor = self._do(sql)
+        cursor.row_factory = None
+        return cursor
+
     def in_state(self, state: str) -> list[dict[str, Any]]:
         return [dict(row) for row in self._do("SELECT * FROM job WHERE state=? ORDER BY number", state)]
 
     def submitted(self, job_id: str, server: str, prompt_id: str) -> None:
         """Written before the POST, so that a job which a killed runner queued can be found again."""
-        with self._transaction():
+        # A power cut that loses it costs a second execution on the server, no second pair.
+        with self.together(durable=False):
+            self._end(job_id, "left behind")  # by a runner that was killed
             self._do(
                 "UPDATE job SET state=?, server=?, prompt_id=?, error=NULL, error_code=NULL WHERE id=?",
                 SUBMITTED,
@@ -208,10 +295,10 @@ class Journal:
 
     def back(self, job_id: str, verdict: str, attempts: int = 0, losses: int = 0) -> None:
         """To the waiting jobs again. A lost server costs no attempt."""
-        self._end(job_id, verdict)
-        self._do(
-            "UPDATE job SET state=?, attempts=attempts+?, losses=losses+? WHERE id=?", PENDING, attempts, losses, job_id
-        )
+        with self.together(durable=False):
+            self._end(job_id, verdict)
+            sql = "UPDATE job SET state=?, attempts=attempts+?, losses=losses+? WHERE id=?"
+            self._do(sql, PENDING, attempts, losses, job_id)
 
     def committing(
         self, job_id: str, record: dict[str, Any] | list[dict[str, Any]], outputs: list[dict[str, str]]
@@ -226,13 +313,16 @@ class Journal:
         )
 
     def done(self, job_id: str) -> None:
-        self._end(job_id, "done")
-        self._do("UPDATE job SET state=?, error=NULL, error_code=NULL WHERE id=?", DONE, job_id)
+        # Not durable by itself: after a power cut the files and their record, which are, are taken over.
+        with self.together(durable=False):
+            self._end(job_id, "done")
+            self._do("UPDATE job SET state=?, error=NULL, error_code=NULL WHERE id=?", DONE, job_id)
 
     def failed(self, job_id: str, code: str, error: str) -> None:
-        self._end(job_id, code)
         text = error.encode("utf-8", "backslashreplace").decode()  # a server may send what is no text
-        self._do("UPDATE job SET state=?, error=?, error_code=? WHERE id=?", FAILED, text, code, job_id)
+        with self.together():
+            self._end(job_id, code)
+            self._do("UPDATE job SET state=?, error=?, error_code=? WHERE id=?", FAILED, text, code, job_id)
 
     def renew(self, job_id: str) -> None:
         """A failed job gets all its attempts again: the user has asked for it once more."""
@@ -247,7 +337,7 @@ class Journal:
             entries: {"job": row, "refused": rows, "attempt": rows} of jobs that are not done here.
             runs: rows of the table; those that are there already are not entered again.
         """
-        with self._transaction():
+        with self.together():
             for entry in entries:
                 job_id = entry["job"]["id"]
                 for table in ("job", "refused", "attempt"):
@@ -296,16 +386,38 @@ def in_plan_order(types: Sequence[str]) -> tuple[str, list[Any]]:
     return f"ORDER BY number, CASE type {cases} ELSE {len(types)} END, category, type", values
 
 
+def _opened(path: Path, exclusive: bool = False) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=1.0, check_same_thread=False, isolation_level=None)
+    database.row_factory = sqlite3.Row
+    try:
+        database.execute(f"PRAGMA locking_mode={'EXCLUSIVE' if exclusive else 'NORMAL'}")
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        database.executescript(SCHEMA)
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("COMMIT")
+        # Others only read, and a reader may be copying: wait for it instead of failing.
+        database.execute("PRAGMA busy_timeout=30000")
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _in_use(said: str, path: Path) -> RequestError:
+    return request_error(
+        "out.in_use",
+        f"the output folder is in use: {said}",
+        where=str(path),
+        expected="no other run on the same --out",
+        mend="wait for the other run, or choose another --out",
+    )
+
+
 def _at_opening(error: sqlite3.Error, path: Path) -> DefectForgeError:
     said = str(error)
     if "locked" in said or "busy" in said:
-        return request_error(
-            "out.in_use",
-            f"the output folder is in use: {said}",
-            where=str(path),
-            expected="no other run on the same --out",
-            mend="wait for the other run, or choose another --out",
-        )
+        return _in_use(said, path)
     if isinstance(error, sqlite3.OperationalError) and not said.startswith(("no such", "table", "near")):
         return _while_running(error, path)
     return request_error(
@@ -317,7 +429,7 @@ def _at_opening(error: sqlite3.Error, path: Path) -> DefectForgeError:
     )
 
 
-def _while_running(error: sqlite3.Error, path: Path) -> StorageError:
+def _while_running(error: Exception, path: Path) -> StorageError:
     full = "full" in str(error) or "I/O" in str(error)
     return StorageError(
         Problem(

@@ -27,11 +27,12 @@ class Manifest:
         with self.path.open("rb") as file:
             for line in file:
                 try:
-                    ids.add(str(json.loads(line)["id"]))
+                    found = str(json.loads(line.decode())["id"])
                 except (ValueError, KeyError, TypeError, RecursionError):
                     break
                 if not line.endswith(b"\n"):
                     break
+                ids.add(found)
                 whole += len(line)
         if whole != self.path.stat().st_size:
             rest = self.path.read_bytes()[whole:]
@@ -45,18 +46,17 @@ class Manifest:
                 )
             with self.path.open("r+b") as file:
                 file.truncate(whole)
-            ids = {str(record["id"]) for record in read(self.path)}
         return ids
 
-    def append(self, record: dict[str, Any]) -> None:
-        """Write and fsync one line, unless the job has one already. Raises OSError, and then the file is as before."""
-        if record["id"] in self._ids:
+    def append(self, *records: dict[str, Any]) -> None:
+        """Write the lines of pairs that have none yet, one fsync for all. Raises OSError: the file is as before."""
+        new = {record["id"]: line_of(record) for record in records if record["id"] not in self._ids}
+        if not new:
             return
-        line = line_of(record)
         whole = self.path.stat().st_size if self.path.exists() else 0
         try:
             with self.path.open("ab") as file:
-                file.write(line)
+                file.write(b"".join(new.values()))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:
@@ -64,7 +64,10 @@ class Manifest:
             with contextlib.suppress(OSError):
                 os.truncate(self.path, whole)
             raise
-        self._ids.add(record["id"])
+        self._ids.update(new)
+
+    def __contains__(self, pair_id: str) -> bool:
+        return pair_id in self._ids
 
     def remove(self, job_id: str) -> None:
         """Take out the line of a job whose files somebody deleted; it is made and recorded again."""

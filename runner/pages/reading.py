@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import printable, request_error
+from ..outputs.lock import is_held
 from ..outputs.output import JOURNAL, MANIFEST
 
 NOT_MEASURED = None
@@ -229,6 +230,10 @@ def _journal(path: Path, run: Run) -> None:
             run.one_server = bool(requests) and all(map(_asks_one_server, requests))
             models = requests[-1].get("models") if requests and isinstance(requests[-1], dict) else None
             run.models = models if isinstance(models, str) else None
+        if is_held(path.with_suffix(".lock")):
+            run.notes.append(
+                "A run is in progress on this folder: the page shows what its manifest and its journal hold by now."
+            )
     except sqlite3.Error as error:
         run.refused, run.failed, run.aside = [], [], []
         if "locked" in str(error) or "busy" in str(error):

@@ -23,6 +23,10 @@ class Unreachable(Exception):
     """Refused, reset or timed out: the server is away. Whether a request took effect is unknown."""
 
 
+class Refused(Unreachable):
+    """Nobody listens there: the process is gone, and with it all that it had queued."""
+
+
 class Unclear(Exception):
     """A 5xx answer. A queued job may hide behind it: the server queues before it fails to answer."""
 

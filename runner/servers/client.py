@@ -142,21 +142,24 @@ class Client:
         except (Unreachable, Unclear, Rejected):
             return {}
 
-    def submit(self, graph: dict[str, Any], prompt_id: str, extra_pnginfo: dict[str, Any] | None = None) -> None:
+    def submit(self, graph: dict[str, Any], prompt_id: str, extra_data: str = "{}") -> None:
         """Queue a graph under our own id.
+
+        Args:
+            extra_data: an object, as JSON: it may be large, and is the same for every job. Never null, which kills the
+                server's worker thread while its HTTP side lives on.
 
         Raises:
             Rejected: invalid, also where the server accepted a part of it (HTTP 200 with node_errors).
             Unclear, Unreachable: it may or may not be queued; look for the id before asking again.
         """
-        body = {
-            "prompt": graph,
-            "prompt_id": prompt_id,
-            "client_id": self.client_id,
-            # Always an object: null kills the server's worker thread while its HTTP side lives on.
-            "extra_data": {"extra_pnginfo": extra_pnginfo} if extra_pnginfo else {},
-        }
-        answer = self.http.call("POST", "/prompt", data=_as_json(body), headers={"Content-Type": "application/json"})
+        body = json.dumps({"prompt": graph, "prompt_id": prompt_id, "client_id": self.client_id})
+        answer = self.http.call(
+            "POST",
+            "/prompt",
+            data=f'{body[:-1]}, "extra_data": {extra_data}}}'.encode("ascii"),
+            headers={"Content-Type": "application/json"},
+        )
         if answer.status >= 500:
             raise Unclear(f"POST /prompt answered {answer.status}")
         try:
@@ -239,11 +242,6 @@ class Client:
         if answer.status != 200:
             raise Unclear(f"GET /view {query} answered {answer.status}")
         return answer.body
-
-
-def _as_json(body: Any) -> bytes:
-    # NaN is no JSON: ComfyUI would take it, a proxy that looks would not.
-    return json.dumps(body).encode("ascii")
 
 
 def rejection_text(reply: dict[str, Any], graph: dict[str, Any]) -> str:

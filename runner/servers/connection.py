@@ -6,9 +6,8 @@ import queue
 import time
 from collections.abc import Callable, Iterator
 
-from ..errors import ServerError
 from .client import Client
-from .listener import MOST_MESSAGES, Listener, Message
+from .listener import Listener, Message
 from .uploads import Uploads
 
 
@@ -18,13 +17,14 @@ class Connection:
     def __init__(self, client: Client, warn: Callable[[str], None]) -> None:
         self.client, self._warn = client, warn
         self.uploads = Uploads(client)
-        self._inbox: queue.Queue[Message] = queue.Queue(MOST_MESSAGES)
+        self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._listener = Listener(client.http.address, client.client_id, self._inbox)
         self._asked: float | None = None
 
     def open(self) -> None:
         self._listener.start()
-        self._listener.tried.wait(timeout=10)
+        # Without it a run goes on, too: a handshake that hangs must not hold it up.
+        self._listener.tried.wait(timeout=2)
 
     def close(self) -> None:
         self._listener.stop()
@@ -63,34 +63,12 @@ class Connection:
             self._warn("the WebSocket is deaf; opening a new one")
             self._listener.reopen()
 
-    def wait_for_return(
-        self, give_up: float, stopped: Callable[[float], bool], revive: Callable[[], str] | None
-    ) -> None:
-        """Back off until the server answers again; one of our own is started anew if it is dead.
+    def wake(self) -> None:
+        """Whoever waits in `messages` has something else to do. From any thread."""
+        self._inbox.put(Message("wake"))
 
-        Args:
-            stopped: waits so many seconds and says whether to stop waiting altogether.
-
-        Raises:
-            ServerError: it stayed away longer than `give_up` seconds, or died too often.
-        """
-        deadline, pause = time.monotonic() + give_up, 0.2
-        while True:
-            if revive is not None:
-                self._move_to(revive())
-            try:
-                self.client.info()
-                break
-            except ServerError as error:
-                if time.monotonic() > deadline or error.problems[0].code == "server.login":
-                    raise
-            if stopped(pause):
-                break
-            pause = min(pause * 2, 5.0)
-        # What it had may be gone with it.
-        self.uploads.clear()
-
-    def _move_to(self, url: str) -> None:
+    def move_to(self, url: str) -> None:
+        """Go on with a successor of the server. Nothing happens if it has the same address."""
         if url == self.client.url:
             return
         self._listener.stop()

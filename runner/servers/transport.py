@@ -3,62 +3,79 @@
 from __future__ import annotations
 
 import http.client
+import json as json_module
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
-import requests
+import certifi
 import urllib3
+from requests.adapters import HTTPAdapter
+from requests.exceptions import RequestException
+from requests.utils import get_environ_proxies, select_proxy
 
 from . import answers
 from .address import Address, parse, shown
-from .answers import Answer, Unreachable
+from .answers import Answer, Refused, Unreachable
 
 TIMEOUT = (5.0, 60.0)  # connect, read; validation of a big graph happens on the server's event loop
 WHOLE_ANSWER = 600.0  # seconds; a server that sends one byte a minute sends for ever
 LARGEST_ANSWER = 2 << 30
 LONGEST_PAUSE = 300.0  # seconds that a server may make us wait for one request (429), all in all
 MAX_REDIRECTS = 5
-
-
-class _Session(requests.Session):
-    """Follows nothing by itself, and does not choke on where it should go."""
-
-    def resolve_redirects(self, *_: Any, **__: Any) -> Iterator[Any]:
-        return iter(())
+CONNECTIONS = 4
+TROUBLE = (RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
+KEEP = {"User-Agent": "defectforge", "Accept": "*/*", "Accept-Encoding": "gzip, deflate", "Connection": "keep-alive"}
 
 
 class Transport:
-    """Thread-safe: every thread has its own session."""
+    """Thread-safe: a pool of kept-alive connections, one for each thread that asks at the same time."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self.wait: Callable[[float], bool] = _sleep
         """Waits so many seconds; true if the wait was cut short because the run ends."""
         self.say: Callable[[str], None] = lambda text: None
-        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._managers: dict[str, Any] = {}
+        self._pools: dict[tuple[str, str], Any] = {}
 
     @property
     def url(self) -> str:
         """Without user and password."""
         return self.address.url
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = _Session()
-            # A proxy from the environment must not swallow a server on this very machine.
-            session.trust_env = not self.address.is_loopback
-            session.auth = self._log_in
-            self._local.session = session
-        return session
+    def _pool(self, scheme: str, netloc: str) -> tuple[Any, bool]:
+        """(connections to a host, whether a proxy wants whole addresses)."""
+        found = self._pools.get((scheme, netloc))
+        if found is None:
+            with self._lock:
+                base = f"{scheme}://{netloc}"
+                # A proxy from the environment must not swallow a server on this very machine.
+                proxy = None if self.address.is_loopback else select_proxy(base, get_environ_proxies(base))
+                found = self._manager(proxy).connection_from_url(base), proxy is not None and scheme == "http"
+                self._pools[(scheme, netloc)] = found
+        return found
 
-    def _log_in(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """As `auth`, not as headers: else a line in ~/.netrc would take the place of what the user gave."""
-        request.headers.update(self.address.headers)
-        return request
+    def _manager(self, proxy: str | None) -> Any:
+        key = proxy or ""
+        if key not in self._managers:
+            options: dict[str, Any] = {"maxsize": CONNECTIONS, "block": False}
+            bundle = None
+            if not self.address.is_loopback:
+                bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+            bundle = bundle or certifi.where()
+            options["ca_cert_dir" if os.path.isdir(bundle) else "ca_certs"] = bundle
+            options["cert_reqs"] = "CERT_REQUIRED"
+            if proxy is None:
+                self._managers[key] = urllib3.PoolManager(**options)
+            else:
+                # It knows how to talk to each kind of proxy, and how to log in there.
+                self._managers[key] = HTTPAdapter().proxy_manager_for(proxy, **options)
+        return self._managers[key]
 
     def call(self, method: str, path: str, **options: Any) -> Answer:
         """One request, whatever pauses and redirects it takes.
@@ -85,27 +102,56 @@ class Transport:
                 answers.check(answer, self.url, call)
                 return answer
 
-    def _once(self, method: str, url: str, **options: Any) -> Answer:
+    def _once(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        data: bytes | Mapping[str, str] | None = None,
+        json: Any = None,
+        files: Mapping[str, tuple[str, bytes]] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        # The log-in of this address, never one of ~/.netrc.
+        sent = {**KEEP, **(headers or {}), **dict(self.address.headers)}
+        body: bytes | None = data if isinstance(data, bytes) else None
+        if json is not None:
+            body, sent["Content-Type"] = json_module.dumps(json).encode(), "application/json"
+        elif files is not None:
+            fields: dict[str, Any] = {**(data if isinstance(data, Mapping) else {}), **files}
+            body, sent["Content-Type"] = urllib3.encode_multipart_formdata(fields)
+        reply = None
         try:
-            with self._session().request(
-                method, url, timeout=TIMEOUT, allow_redirects=False, stream=True, **options
-            ) as reply:
-                body = _whole_body(reply)
-                headers = {key.lower(): text for key, text in reply.headers.items()}
-                if reply.status_code >= 400:  # it may quote what we sent
-                    body = self.address.hide(body.decode("utf-8", "replace")).encode()
-                    headers = {key: self.address.hide(text) for key, text in headers.items()}
-                return Answer(reply.status_code, headers, body)
-        except (
-            requests.RequestException,
-            urllib3.exceptions.HTTPError,
-            http.client.HTTPException,
-            OSError,
-            ValueError,
-        ) as error:
-            # A half-open kept-alive connection would fail the next call too.
-            self._session().close()
-            raise Unreachable(self.address.hide(f"{url}: {_root_cause(error)}")) from error
+            scheme, netloc, path, query, _ = urlsplit(url)
+            target = (path or "/") + (f"?{query}" if query else f"?{urlencode(params)}" if params else "")
+            pool, whole = self._pool(scheme, netloc)
+            reply = pool.urlopen(
+                method,
+                f"{scheme}://{netloc}{target}" if whole else target,
+                body=body,
+                headers=sent,
+                retries=False,
+                redirect=False,
+                timeout=urllib3.Timeout(connect=TIMEOUT[0], read=TIMEOUT[1]),
+                preload_content=False,
+                assert_same_host=False,
+            )
+            content = _whole_body(reply)
+            received = {key.lower(): text for key, text in reply.headers.items()}
+            if reply.status >= 400:  # it may quote what we sent
+                content = self.address.hide(content.decode("utf-8", "replace")).encode()
+                received = {key: self.address.hide(text) for key, text in received.items()}
+            return Answer(reply.status, received, content)
+        except TROUBLE as error:
+            if reply is not None:
+                reply.close()  # half an answer is still in this connection
+            cause = _root_cause(error)
+            kind = Refused if isinstance(cause, ConnectionRefusedError) else Unreachable
+            raise kind(self.address.hide(f"{url}: {cause}")) from error
+        finally:
+            if reply is not None:
+                reply.release_conn()
 
     def _followed(self, url: str, answer: Answer, method: str, call: str) -> str:
         """The address to ask instead, with the same method and body. Our log-in goes to nobody else."""
@@ -152,22 +198,22 @@ def _sleep(seconds: float) -> bool:
     return False
 
 
-def _whole_body(reply: requests.Response) -> bytes:
+def _whole_body(reply: Any) -> bytes:
     """The body within bounds of time and size. Raises OSError."""
     deadline = time.monotonic() + WHOLE_ANSWER
     parts, size = [], 0
-    for part in reply.iter_content(1 << 20):
+    while part := reply.read1(1 << 20):
         parts.append(part)
         size += len(part)
         if size > LARGEST_ANSWER:
             raise OSError(f"the answer is larger than {LARGEST_ANSWER >> 20} MB")
         if time.monotonic() > deadline:
             raise OSError(f"the answer did not end within {WHOLE_ANSWER:.0f} s")
-    return b"".join(parts)
+    return b"".join(parts) if len(parts) != 1 else parts[0]
 
 
-def _root_cause(error: BaseException) -> str:
-    """requests wraps urllib3 wraps the operating system; the last one says what happened in plain words."""
+def _root_cause(error: BaseException) -> BaseException:
+    """urllib3 wraps http.client wraps the operating system; the last one says what happened in plain words."""
     while error.__context__ is not None:
         error = error.__context__
-    return str(error)
+    return error

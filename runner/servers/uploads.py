@@ -21,9 +21,11 @@ class Uploads:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._there: set[str] = set()
+        self._known: set[tuple[str, str, str | None]] = set()
 
     def clear(self) -> None:
         self._there.clear()
+        self._known.clear()
 
     def ensure(self, job: Job) -> None:
         """Bring every photo and mask of a job to the server.
@@ -33,10 +35,14 @@ class Uploads:
             Unreachable, Unclear: as the client's calls.
         """
         for item in job.files:
-            photo = item.checked.photo
+            photo, checked = item.checked.photo, item.checked
+            known = (item.address, checked.sha256, checked.mask_sha256)
+            if known in self._known:
+                continue
             self._bring(photo.path, item.address, item.checked.sha256)
             for mask, address, sha256 in zip(photo.masks, item.mask_addresses, item.checked.mask_sha256s, strict=True):
                 self._bring(mask, address, sha256)
+            self._known.add(known)
 
     def _bring(self, path: Path, address: str, sha256: str) -> None:
         if address in self._there:

@@ -2,8 +2,10 @@
 
     python tests/benchmarks/bench_runner.py [--jobs 200] [--server URL] [--profile]
 
-Prints jobs a second and milliseconds of the runner's own processor time a job, from the first job to the last; without
---server against an embedded one in a process of its own.
+Prints jobs a second and milliseconds of the client's own processor time a job, from the first job to the last; without
+--server against an embedded one in a process of its own. In turns with the runner, the logic of ComfyUI's own
+script_examples/websockets_api_example.py does the same jobs: it uploads nothing, checks nothing and keeps no file. The
+ratio of the two is what counts, a busy machine slows both.
 """
 
 from __future__ import annotations
@@ -18,8 +20,13 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.parse
+import urllib.request
+import uuid
 from pathlib import Path
 from typing import Any
+
+import websocket
 
 ROOT = Path(__file__).resolve().parents[2]
 if "defectforge" not in sys.modules:
@@ -78,8 +85,8 @@ class Meter(Reporter):
         pass
 
 
-def measure(url: str, jobs: int, folder: Path) -> Meter:
-    """`jobs` pairs through one server; the same four photos, another seed each."""
+def measure(servers: tuple[str, ...], jobs: int, folder: Path) -> Meter:
+    """`jobs` pairs through some servers; the same four photos, another seed each."""
     data, graph = folder / "nuts", folder / "graph.json"
     if not data.exists():
         write_dataset(data, n_good=4, n_defect=0, size=192, seed=3)
@@ -89,12 +96,46 @@ def measure(url: str, jobs: int, folder: Path) -> Meter:
     varied = ",".join(f"{1 - n / 1e6:.6f}" for n in range(jobs))
     request = Request(
         workflow=str(graph), data=data, category="hazelnut", new_type=True, type="hole", count=1,
-        vary=(f"Mask.value={varied}",), server=(url,), out=folder / f"out-{time.monotonic_ns()}",
+        vary=(f"Mask.value={varied}",), server=servers, out=folder / f"out-{time.monotonic_ns()}",
     )  # fmt: skip
     code = run(request, meter)
     if code != 0 or meter.done != jobs:
         sys.exit(f"the run ended with {code}, {meter.done} of {jobs} pairs")
     return meter
+
+
+def example(url: str, jobs: int, out: Path) -> tuple[float, float]:
+    """(seconds, processor seconds) of the example's loop over the jobs that a run before left in OUT."""
+    records = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()][:jobs]
+    graph = json.loads((out / records[0]["workflow"]["graph"]).read_text())
+    address, client_id = url.rpartition("//")[2], str(uuid.uuid4())
+    socket = websocket.WebSocket()
+    socket.connect(f"ws://{address}/ws?clientId={client_id}")
+    began = (time.perf_counter(), time.process_time())
+    for number, record in enumerate(records):
+        for node_id, name, value in record["assignments"]:
+            graph[node_id]["inputs"][name] = value
+        graph["4"]["inputs"]["filename_prefix"] = f"example/{client_id[:8]}-{number}"
+        prompt_id = str(uuid.uuid4())
+        body = json.dumps({"prompt": graph, "client_id": client_id, "prompt_id": prompt_id}).encode()
+        urllib.request.urlopen(urllib.request.Request(f"{url}/prompt", data=body)).read()
+        while True:
+            received = socket.recv()
+            if isinstance(received, str):
+                message = json.loads(received)
+                data = message["data"]
+                if message["type"] == "executing" and data["node"] is None and data["prompt_id"] == prompt_id:
+                    break
+        with urllib.request.urlopen(f"{url}/history/{prompt_id}") as answer:
+            history = json.loads(answer.read())[prompt_id]
+        for pair in history["outputs"]["4"]["defectforge_pairs"]:
+            for role in ("image", "mask"):
+                query = urllib.parse.urlencode({key: pair[role][key] for key in ("filename", "subfolder", "type")})
+                with urllib.request.urlopen(f"{url}/view?{query}") as answer:
+                    assert answer.read()
+    took = (time.perf_counter() - began[0], time.process_time() - began[1])
+    socket.close()
+    return took
 
 
 def main() -> None:
@@ -115,9 +156,15 @@ def main() -> None:
         for round_ in range(options.rounds):
             if options.profile and round_ == options.rounds - 1:
                 threading.setprofile(lambda *_: (threading.setprofile(None), profiler.enable()))  # type: ignore[arg-type]
-            meter = measure(url, options.jobs, folder)
-            wall, cpu = (last - first for last, first in zip(meter.last, meter.first, strict=True))
-            print(f"{options.jobs / wall:7.1f} jobs/s   {1000 * cpu / options.jobs:6.2f} ms of processor time a job")
+            meter = measure((url,), options.jobs, folder)
+            ours = tuple(last - first for last, first in zip(meter.last, meter.first, strict=True))
+            theirs = example(url, options.jobs, max(folder.glob("out-*")))
+            for who, (wall, cpu) in (("runner", ours), ("example", theirs)):
+                told = (
+                    f"{options.jobs / wall:7.1f} jobs/s   {1000 * cpu / options.jobs:6.2f} ms of processor time a job"
+                )
+                print(f"{who:8}{told}")
+            print(f"{'ratio':8}{theirs[0] / ours[0]:7.2f}")
         if options.profile:
             pstats.Stats(profiler).sort_stats("tottime").print_stats(30)
 

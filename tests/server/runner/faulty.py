@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,10 @@ class Script:
     intercept: Callable[[web.Request], web.StreamResponse | None] | None = None
     """Answers in the server's place where it gives something, as a proxy before it would."""
     fail_text: str = "it did not work"
+    seconds: float = 0.02
+    """How long a job takes; it sleeps."""
+    announce: bool = False
+    """Tell what nodes made over the socket, too, as ComfyUI does."""
     refuse: Callable[[int], str | None] | None = None
     """Why every draw of a job is refused; None where it is kept."""
 
@@ -58,9 +63,15 @@ def as_png(picture: Image.Image | np.ndarray) -> bytes:
 class FaultyServer:
     """ComfyUI's protocol as the runner uses it, on a thread of its own."""
 
-    def __init__(self, object_info: dict[str, Any], script: Script) -> None:
+    def __init__(
+        self,
+        object_info: dict[str, Any],
+        script: Script,
+        files: MutableMapping[str, bytes] | None = None,
+        port: int = 0,
+    ) -> None:
         self.object_info, self.script = object_info, script
-        self.files: dict[str, bytes] = {}
+        self.files: MutableMapping[str, bytes] = {} if files is None else files
         self.history: dict[str, Any] = {}
         self.pending: list[str] = []
         self.running: str | None = None
@@ -69,6 +80,8 @@ class FaultyServer:
         self.deleted: list[str] = []
         self.interrupted: list[str] = []
         self.freed = 0
+        self.times: list[tuple[float, float]] = []
+        """When each job began and ended."""
         self.connections = 0
         self._sockets: list[web.WebSocketResponse] = []
         self._loop = asyncio.new_event_loop()
@@ -77,7 +90,7 @@ class FaultyServer:
         self.url = ""
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.call(self._start(0))
+        self.call(self._start(port))
 
     def call(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=10)
@@ -249,8 +262,9 @@ class FaultyServer:
         order = self.order_of(prompt_id)
         self.running = prompt_id
         self.executed.append(prompt_id)
+        began = time.time()
         await self._tell("execution_start", {"prompt_id": prompt_id})
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(self.script.seconds)
         if self.script.die_while_running:
             self.script.die_while_running -= 1
             self._dying = asyncio.ensure_future(self._restart())
@@ -276,7 +290,12 @@ class FaultyServer:
             }
             self._finish(prompt_id, "error", [["execution_error", error]])
         else:
-            self._finish(prompt_id, "success", [["execution_success", {}]], self._pair(prompt_id, order))
+            outputs = self._pair(prompt_id, order)
+            self._finish(prompt_id, "success", [["execution_success", {}]], outputs)
+            if self.script.announce:
+                for node, output in outputs.items():
+                    await self._tell("executed", {"prompt_id": prompt_id, "node": node, "output": output})
+        self.times.append((began, time.time()))
         await self._tell("execution_success", {"prompt_id": prompt_id})
         await self._tell("executing", {"node": None, "prompt_id": prompt_id})
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from defectforge.runner.commands import fleet
 from defectforge.runner.graphs.graph import SHIPPED
-from defectforge.runner.servers.local import LocalServer
 from defectforge.runner.servers.worker import Timing
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -44,10 +44,10 @@ def tried(kind: str) -> Callable[[Any], Any]:
 def nothing_of_this_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    def no_server(*_: Any) -> None:
+    def no_server(*_: Any, **__: Any) -> None:
         raise AssertionError("a request without --server got as far as starting our own")
 
-    monkeypatch.setattr(LocalServer, "__init__", no_server)
+    monkeypatch.setattr(fleet, "launch", no_server)
     monkeypatch.setenv("DEFECTFORGE_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))

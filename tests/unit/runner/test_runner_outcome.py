@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from defectforge.runner.servers.client import rejection_text
-from defectforge.runner.servers.outcome import judge
+from defectforge.runner.servers.work.outcome import judge
 
 GRAPH = {"3": {"class_type": "KSampler", "inputs": {}, "_meta": {"title": "Sampler"}}}
 

@@ -18,7 +18,7 @@ from defectforge.runner.graphs.graph import copied
 from defectforge.runner.graphs.overrides import Axis, Setting
 from defectforge.runner.graphs.roles import find_roles
 from defectforge.runner.plans.plan import Plan, make_plan
-from defectforge.runner.servers.collect import prompts
+from defectforge.runner.servers.work.collect import prompts
 from PIL import Image
 
 MASK = ["MASK", {}]

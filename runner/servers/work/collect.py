@@ -1,20 +1,24 @@
-"""From a finished job on the server to a committed pair with its provenance record."""
+"""From a finished job on the server to verified pairs with their provenance record."""
 
 from __future__ import annotations
 
+import functools
+import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...nodes.datasets.names import PART
-from ..graphs.graph import Graph, is_link, title_of
-from ..graphs.words import WORDS_NODE, prompt_of
-from ..outputs.commit import Committer
-from ..outputs.pairs import Fetched, announced, verify
-from ..plans.photos import Checked
-from ..plans.plan import Job, Plan
-from .client import Client, ServerInfo
+from ....nodes.datasets.names import PART
+from ...graphs.graph import Graph, is_link, title_of
+from ...graphs.words import WORDS_NODE, prompt_of
+from ...outputs.commit import Made
+from ...outputs.pairs import Fetched, announced, verify
+from ...plans.photos import Checked
+from ...plans.plan import Job, Plan
+from ..client import Client, ServerInfo
+from .flight import Flight
 
 RECORD_VERSION = 1
 #: What decides where a defect is; the first of a graph is recorded on its own.
@@ -26,12 +30,20 @@ MASK_NODES = (
 )
 
 
+@dataclass(frozen=True)
+class Collected:
+    """Verified, not yet committed. `refused` are the draws of the job that are not kept."""
+
+    flight: Flight
+    made: Made
+    refused: list[dict[str, Any]]
+
+
 @dataclass
 class Collector:
     """Knows the plan, so that it can fill in graphs, and the request, so that it can write records."""
 
     plan: Plan
-    committer: Committer
     request: dict[str, Any]
     """What is the same in every record: workflow, overrides, model, data root, pack version."""
     server: ServerInfo
@@ -48,21 +60,29 @@ class Collector:
         """The one that knows the workflow of a job."""
         return self.methods[job.method] if self.methods else self
 
+    def told(self, server: ServerInfo) -> None:
+        """What the server says of itself from now on."""
+        for collector in (self, *self.methods):
+            collector.server = server
+
     def graph(self, job: Job, prompt_id: str) -> Graph:
         # Sharded, because the saver lists its folder for every picture; by attempt, because an attempt's files may
         # lie there already.
-        prefix = f"defectforge/{job.id[:2]}/{job.id[:16]}-{prompt_id[:8]}"
+        prefix = f"defectforge/{job.id[:3]}/{job.id[:16]}-{prompt_id[:8]}"
         return job.graph(self.plan.graph, prefix, self.plan.roles.saver)
 
-    def collect(
-        self, client: Client, job: Job, graph: Graph, entry: dict[str, Any], submitted: float
-    ) -> dict[str, Any]:
-        """Fetch, verify and commit one job.
+    @functools.cached_property
+    def extra_data(self) -> str:
+        """As JSON, once: the window form is large, and the same for every job."""
+        return json.dumps({"extra_pnginfo": self.extra} if self.extra else {})
+
+    def fetch(self, client: Client, flight: Flight, entry: dict[str, Any]) -> Collected:
+        """Fetch and verify what one job gave.
 
         Raises:
-            NothingKept, NotAPair, StorageError, Unreachable, Unclear.
+            NothingKept, NotAPair, Unreachable, Unclear, Rejected, ServerError.
         """
-        roles = self.plan.roles
+        roles, job = self.plan.roles, flight.job
         saved = announced(entry, roles.saver, roles.keep)
         size = job.source.size if roles.keeps_size else None
         pairs = []
@@ -72,8 +92,8 @@ class Collector:
             found_size, share = verify(image, mask, size, roles.may_be_empty)
             said = pair.get("record") if isinstance(pair.get("record"), dict) else {}
             pairs.append(Fetched(image, mask, _said(said or {}, place), found_size, share))
-        self.committer.refuse(job, saved.refused)
-        return self.committer.commit(job.id, pairs, self._record(job, graph, submitted))
+        record = self._record(job, flight.graph, flight.wall)
+        return Collected(flight, Made(job.id, tuple(pairs), record), saved.refused)
 
     def _masks_of_parts(self, job: Job) -> dict[str, Any]:
         """The user's own masks of parts, and the real masks that new ones are made like; nothing without any."""
@@ -86,9 +106,11 @@ class Collector:
             record["real_part_masks"] = [part_record(one) for one in photos if one.photo.type == PART]
         return record
 
-    def pairs_of(self, entry: dict[str, Any]) -> int:
-        """How many pairs a finished job gave."""
-        return len(announced(entry, self.plan.roles.saver, self.plan.roles.keep).pairs)
+    def files_of(self, flight: Flight) -> Iterator[dict[str, Any]]:
+        """The files on the server of a job that was fetched."""
+        saved = ((flight.entry or {}).get("outputs") or {}).get(self.plan.roles.saver) or {}
+        for pair in saved.get("defectforge_pairs") or []:
+            yield from (pair[role] for role in ("image", "mask") if isinstance(pair.get(role), dict))
 
     def _record(self, job: Job, graph: Graph, submitted: float) -> dict[str, Any]:
         return {

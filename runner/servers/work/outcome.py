@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .answers import DISK_FULL
+from ..answers import DISK_FULL
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "OutOfMemory")
 

@@ -1,32 +1,44 @@
-"""How much trouble one server may make before it is given up, and that each kind of trouble is told once."""
+"""How much trouble one server may make before it counts as broken, and that the same trouble is not told all night."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
-from ..errors import ServerError, server_error
+from ...errors import ServerError, server_error
+
+#: Seconds for which nothing but unclear answers are put up with.
+MOST_UNCLEAR = 60.0
+#: The same trouble is told again after so many seconds, with how often it came.
+TELL_AGAIN = 900.0
+PARTICULARS = re.compile(r"[0-9a-f]{8}[0-9a-f-]*|\d+")
 
 
-class Patience:
+class Trouble:
     """Counts; the worker says what happened."""
 
-    def __init__(self, url: str, give_up: float, warn: Callable[[str], None]) -> None:
-        self._url, self._give_up, self._warn = url, give_up, warn
-        self._warned: set[str] = set()
-        self._trouble: dict[str, int] = {}
+    def __init__(self, url: str, give_up: float, say: Callable[[str], None]) -> None:
+        self._url, self._most_unclear, self._say = url, min(give_up, MOST_UNCLEAR), say
+        self._told: dict[str, tuple[float, int]] = {}
+        self._jobs: dict[str, int] = {}
         self._jobs_given_up = 0
         self._unclear_since: float | None = None
 
-    def warn_once(self, text: str) -> None:
-        if text not in self._warned:
-            self._warned.add(text)
-            self._warn(text)
+    def warn(self, text: str) -> None:
+        """Tell it, unless the like was told a short while ago: a run of days with a flapping server stays readable."""
+        kind, now = PARTICULARS.sub("#", text), time.monotonic()
+        told, kept_back = self._told.get(kind, (-TELL_AGAIN, 0))
+        if now - told < TELL_AGAIN:
+            self._told[kind] = told, kept_back + 1
+            return
+        self._told[kind] = now, 0
+        self._say(f"{text} (and {kept_back} times the like before)" if kept_back else text)
 
-    def trouble(self, job_id: str) -> int:
+    def with_job(self, job_id: str) -> int:
         """Count one more trouble with a job; returns how many there were."""
-        self._trouble[job_id] = self._trouble.get(job_id, 0) + 1
-        return self._trouble[job_id]
+        self._jobs[job_id] = self._jobs.get(job_id, 0) + 1
+        return self._jobs[job_id]
 
     def job_given_up(self, error: Exception) -> None:
         """A job got nothing but errors, tried again and again. Two in a row: it is the server.
@@ -44,11 +56,12 @@ class Patience:
         Raises:
             ServerError.
         """
-        self.warn_once(str(error))
+        self.warn(str(error))
         now = time.monotonic()
         if self._unclear_since is None:
             self._unclear_since = now
-        if now - self._unclear_since > self._give_up:
+        if now - self._unclear_since > self._most_unclear:
+            self._unclear_since = None
             raise self._broken(error)
 
     def answered(self) -> None:

@@ -1,0 +1,124 @@
+"""Several servers, one request: each gets the jobs that passed its check, and only those."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import DefectForgeError, Problem, RequestError, ServerError
+from ..graphs.graph import Graph, Workflow, copied
+from ..graphs.overrides import Axis, Setting, apply, combinations
+from ..graphs.roles import find_roles
+from ..graphs.schema import find_problems
+from ..plans.plan import Job
+from ..servers.client import Client
+from ..servers.worker import Accepts
+from .prepare import Prepared, Say, Site, prepare
+from .request import Request
+
+
+class Admission:
+    """Checks every graph of a plan, with every combination of varied values, against what a server has."""
+
+    def __init__(self, *graphs: tuple[Graph, Sequence[Axis]]) -> None:
+        self._graphs = [graph for graph, _ in graphs]
+        self._ways = [(number, combo) for number, (_, axes) in enumerate(graphs) for combo in combinations(axes)]
+
+    def admit(self, client: Client) -> Accepts | None:
+        """Which jobs a server may have; None: all of them.
+
+        Raises:
+            RequestError: none.
+            ServerError, Unreachable, Unclear: it does not say.
+        """
+        return self.check(client.object_info())
+
+    def check(self, object_info: dict[str, Any]) -> Accepts | None:
+        """As `admit`, for what a server answered to /object_info."""
+        wrong = {way: self._problems(*way, object_info) for way in self._ways}
+        if all(wrong.values()):
+            raise RequestError(next(iter(wrong.values())))
+        if not any(wrong.values()):
+            return None
+        fine = {way for way, problems in wrong.items() if not problems}
+        return lambda job: (job.method, job.varied) in fine
+
+    def _problems(self, method: int, combo: tuple[Setting, ...], object_info: dict[str, Any]) -> list[Problem]:
+        graph = copied(self._graphs[method])
+        apply(graph, combo)
+        try:
+            filled_in = find_roles(graph, "").filled_in
+        except DefectForgeError:
+            filled_in = set()
+        return find_problems(graph, object_info, exempt=filled_in)
+
+    def uncovered(self, accepts: Sequence[Accepts | None], jobs: Sequence[Job]) -> Job | None:
+        """A job that no server may have."""
+        if any(accept is None for accept in accepts):
+            return None
+        return next((job for job in jobs if not any(accept(job) for accept in accepts if accept)), None)
+
+
+def prepare_for_all(request: Request, workflows: Sequence[Workflow], sites: Sequence[Site], say: Say) -> Prepared:
+    """The plan as the first server accepts it that can; what only some of them have may be spread over them.
+
+    Raises:
+        RequestError: what the first server says, where none accepts it, alone or together.
+    """
+    reachable = [site for site in sites if site.lost is None]
+    errors = []
+    for site in reachable:
+        try:
+            return prepare(request, workflows, site, say)
+        except RequestError as error:
+            errors.append(error)
+    if len(reachable) > 1:
+        try:
+            return prepare(request, workflows, reachable[0], say, united([s.client.object_info() for s in reachable]))
+        except RequestError:
+            pass
+    raise errors[0]
+
+
+def united(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What several servers have together: every node, and every choice of its lists."""
+    result = copy.deepcopy(infos[0])
+    for info in infos[1:]:
+        for name, entry in info.items():
+            _unite(result.setdefault(name, entry), entry)
+    return result
+
+
+def _unite(into: dict[str, Any], entry: dict[str, Any]) -> None:
+    for kind in ("required", "optional"):
+        mine, other = (((node.get("input") or {}).get(kind) or {}) for node in (into, entry))
+        for name, spec in other.items():
+            ours, theirs = _choices(mine.get(name)), _choices(spec)
+            if ours is not None and theirs is not None:
+                ours += [choice for choice in theirs if choice not in ours]
+
+
+def _choices(spec: Any) -> list[Any] | None:
+    """The list of a combo, in either of its forms."""
+    if not isinstance(spec, (list, tuple)) or not spec:
+        return None
+    if isinstance(spec[0], list):
+        return spec[0]
+    options = spec[1].get("options") if len(spec) > 1 and isinstance(spec[1], dict) else None
+    return options if isinstance(options, list) else None
+
+
+def left_out(site: Site, error: RequestError) -> ServerError:
+    """Why a server gets none of the jobs; it is asked again now and then, somebody may mend it."""
+    what = "; ".join(dict.fromkeys(problem.what for problem in error.problems))
+    first = error.problems[0]
+    return ServerError(
+        Problem(
+            "server.not_admitted",
+            f"the server at {site.client.url} gets no job: {what}",
+            first.where,
+            first.expected,
+            first.mend,
+        )
+    )

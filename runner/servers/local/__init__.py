@@ -1,0 +1,1 @@
+"""Servers that a run launches by itself, watches, and ends."""

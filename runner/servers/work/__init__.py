@@ -1,0 +1,1 @@
+"""What a server's worker is made of: jobs in flight there, their verdicts, fetching, committing, the breaker."""
