@@ -21,7 +21,7 @@ INTRODUCTION = """\
 What the tests gave on real ComfyUIs, on a CPU: each core by itself (nodes, protocol, pixels beside the embedded
 server), and with each window (package comfyui-frontend-package) in each of its renderers.
 `COMFYUI_PATH=ONE:OTHER python tests/tools/comfyui_matrix.py` runs them, goes on where it was stopped, and writes this
-page. Where files of tests ran on several commits, nothing that they depend on changed between those.
+page. The commit says on what each result was seen.
 """
 
 EXPECTED = """\

@@ -369,7 +369,8 @@ def as_told_by(comfyui: ComfyUI) -> Callable[[dict[str, Any]], dict[str, Any]]:
             yield from (given[1] for given in group.values() if len(given) > 1 and isinstance(given[1], dict))
 
     known = {name for entry in entries.values() for name in entry}
-    folds = any("advanced" in given for entry in entries.values() for given in options(entry))
+    # Cores whose nodes may say one of the two let inputs say the other; single old nodes say "advanced" themselves.
+    folds = "search_aliases" in known
 
     def told(entry: dict[str, Any]) -> dict[str, Any]:
         kept = {name: value for name, value in json.loads(json.dumps(entry)).items() if name in known}
