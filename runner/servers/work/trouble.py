@@ -40,6 +40,11 @@ class Trouble:
         self._jobs[job_id] = self._jobs.get(job_id, 0) + 1
         return self._jobs[job_id]
 
+    @property
+    def is_the_server(self) -> bool:
+        """A job was given up, and none was taken since."""
+        return self._jobs_given_up > 0
+
     def job_given_up(self, error: Exception) -> None:
         """A job got nothing but errors, tried again and again. Two in a row: it is the server.
 

@@ -51,10 +51,11 @@ class Window(Jobs):
                 self._submit(job)
             except (Unreachable, Unclear) as error:
                 if self.trouble.with_job(job.id) > MAX_TROUBLE:
-                    # The server answers others, but never this one.
-                    if self._several():
+                    if self._several() or self.trouble.is_the_server:
+                        # A second job in a row: the job is not to blame, whatever becomes of the server.
                         self.source.give_back(job, self.name)
                     else:
+                        # The server answers others, but never this one.
                         self.fail(job, "server.error", str(error))
                     self.trouble.job_given_up(error)
                     continue
