@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Problem, request_error
-from ..graphs.graph import Graph, label, title_of
+from ..graphs.graph import Graph, address_of, label, title_of
 from ..graphs.inputs import specs_of
 from ..graphs.overrides import Setting
 from ..outputs.hashes import remembered_sha256
@@ -67,7 +67,7 @@ def lora_settings(
             expected=f"one node of class {' or '.join(LOADERS)}",
             mend=f"--set {titles}" if titles else "use lora_inpaint or lora_reference_local, or leave --lora away",
         )
-    setting = [Setting(title_of(graph, loaders[0]), INPUT, Path(given).name)]
+    setting = [Setting(address_of(graph, loaders[0]), INPUT, Path(given).name)]
     path = Path(given).expanduser()
     spec = specs_of(object_info.get(graph[loaders[0]]["class_type"], {})).get(INPUT)
     offered = {str(choice) for choice in (spec.choices if spec else None) or []}

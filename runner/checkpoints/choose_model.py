@@ -63,7 +63,9 @@ def _stand_in(graph: Graph, object_info: dict[str, Any], folder: Path, fixed: Co
     offered = _offered(graph, object_info)
     for node_id, _, file in checkpoint_loaders(graph):
         model = by_file(file)
-        if file in offered or model is None or model.is_generated or title_of(graph, node_id) in fixed:
+        if file in offered or model is None or model.is_generated:
+            continue
+        if not {title_of(graph, node_id), f"#{node_id}"}.isdisjoint(fixed):
             continue
         for other in stand_ins(model.kind, inpaints(graph)):
             if can_generate(other):

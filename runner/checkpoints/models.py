@@ -14,7 +14,7 @@ from typing import Any
 
 from ..embedded.folders import default_models_directory, model_roots
 from ..errors import did_you_mean, request_error
-from ..graphs.graph import Graph, title_of
+from ..graphs.graph import Graph, address_of, title_of
 from ..graphs.overrides import Setting
 from . import miniature
 
@@ -150,7 +150,7 @@ def settings_for(name: str, graph: Graph) -> list[Setting]:
     chosen = model
     for node_id, input_name, file in loaders:
         chosen = _of_needed_kind(model, file, title_of(graph, node_id))
-        settings.append(Setting(title_of(graph, node_id), input_name, chosen.file))
+        settings.append(Setting(address_of(graph, node_id), input_name, chosen.file))
     return settings + size_settings(graph, chosen.native_size)
 
 
@@ -177,10 +177,10 @@ def size_settings(graph: Graph, native_size: int) -> list[Setting]:
     """The working size of every node that has one: the square crop, the empty latent, the scaling to working size."""
     settings: list[Setting] = []
     for node_id, node in graph.items():
-        title, inputs = title_of(graph, node_id), node["inputs"]
+        title, inputs, address = title_of(graph, node_id), node["inputs"], address_of(graph, node_id)
         if node["class_type"] in WORKING_SIZE and type(inputs.get("size")) is int:
-            settings.append(Setting(title, "size", native_size))
+            settings.append(Setting(address, "size", native_size))
         scales = node["class_type"].startswith(WORKING_AREA) or title.lower().startswith("working ")
         if scales and type(inputs.get("width")) is int and type(inputs.get("height")) is int:
-            settings += [Setting(title, "width", native_size), Setting(title, "height", native_size)]
+            settings += [Setting(address, "width", native_size), Setting(address, "height", native_size)]
     return settings

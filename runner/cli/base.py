@@ -54,9 +54,9 @@ def fail(error: Exception) -> int:
 
 def guarded(reporter: Any, work: Callable[[], int]) -> int:
     """Run, and turn whatever goes wrong into one message and its exit code."""
+    from .. import interrupts
     from ..errors import INTERRUPTED
     from ..explain import explained, wanted_traceback
-    from .. import interrupts
 
     try:
         return work()

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import quoted, request_error
 from ..explain import of_system
-from ..graphs.graph import Graph, title_of
+from ..graphs.graph import Graph, address_of, title_of
 from ..graphs.overrides import Setting
 from ..graphs.roles import KEEPER, SAVER
 from ..outputs.journal import DONE, Journal
@@ -84,7 +84,7 @@ def _on(graph: Graph, option: str, kind: str, name: str, value: object, title: s
             expected=f"one {kind}" + (f" titled '{title}'" if title else ""),
             mend="add it in the window (the shipped inpainting workflows have it), or use another workflow",
         )
-    return Setting(title_of(graph, found[0]), name, value)
+    return Setting(address_of(graph, found[0]), name, value)
 
 
 def _text(path: Path) -> str:

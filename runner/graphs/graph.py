@@ -125,11 +125,13 @@ def label(graph: Graph, node_id: str) -> str:
 
 
 def by_title(graph: Graph, title: str) -> str:
-    """The id of the one node with this title.
+    """The id of the one node with this title, or of the node that `#ID` names.
 
     Raises:
         RequestError: no such title (with the nearest one), or several nodes carry it.
     """
+    if title.startswith("#") and title[1:] in graph:
+        return title[1:]
     found = [node_id for node_id in graph if title_of(graph, node_id) == title]
     if len(found) == 1:
         return found[0]
@@ -145,8 +147,16 @@ def by_title(graph: Graph, title: str) -> str:
         f"{len(found)} nodes of the workflow have the title '{title}'",
         where=", ".join(label(graph, node_id) for node_id in found),
         expected="a title that only one node has",
-        mend="give the nodes different titles in the window and save the workflow",
+        mend=f"name it by its id ('#{found[0]}'), or give the nodes different titles in the window and save the "
+        "workflow",
     )
+
+
+def address_of(graph: Graph, node_id: str) -> str:
+    """What `by_title` finds a node by: its title; `#ID` where others have it too (a blueprint that is used twice)."""
+    title = title_of(graph, node_id)
+    alone = sum(title_of(graph, other) == title for other in graph) == 1
+    return title if alone else f"#{node_id}"
 
 
 def is_link(value: Any) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from defectforge.runner.errors import RequestError
+from defectforge.runner.graphs.graph import address_of, by_title
 from defectforge.runner.graphs.overrides import Setting, apply, combinations, parse_sets, parse_varies
 
 
@@ -75,3 +76,17 @@ def test_axes_multiply_and_quoted_commas_stay(graph: Any, object_info: Any) -> N
         for text in ("a, b", "c")
     ]
     assert combinations([]) == [()]
+
+
+def test_a_node_whose_title_others_have_is_named_by_its_id() -> None:
+    """A blueprint that is used twice brings every title twice."""
+    graph = {
+        "24:3": {"class_type": "KSampler", "inputs": {"steps": 20}, "_meta": {"title": "Sampler"}},
+        "25:3": {"class_type": "KSampler", "inputs": {"steps": 20}, "_meta": {"title": "Sampler"}},
+        "4": {"class_type": "VAEDecode", "inputs": {}, "_meta": {"title": "Decode"}},
+    }
+    assert [address_of(graph, node_id) for node_id in graph] == ["#24:3", "#25:3", "Decode"]
+    assert [by_title(graph, address_of(graph, node_id)) for node_id in graph] == list(graph)
+    with pytest.raises(RequestError, match="2 nodes") as error:
+        by_title(graph, "Sampler")
+    assert "'#24:3'" in error.value.problems[0].mend
