@@ -13,12 +13,13 @@ from ..checkpoints.fetch import can_generate
 from ..checkpoints.models import by_file, checkpoint_loaders
 from ..errors import INTERRUPTED, OK, SOME_JOBS_FAILED, RequestError, request_error
 from ..graphs.graph import SHIPPED, shipped_workflows
+from ..outputs.output import check_place
 from ..reporter import Reporter
 from ..servers.worker import Timing
 from .fleet import Fleet, fleet
 from .prepare import load_workflow, prepare
 from .request import Request
-from .run import check_place, drive
+from .run import drive
 
 #: The study's rows in its order, then what came after it. What ships and is not named here follows by name.
 STUDY = (

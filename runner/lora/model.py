@@ -62,7 +62,8 @@ def find_base(name: str, models: Path | None, say: Say) -> Base:
             expected=f"a model of kind {' or '.join(KINDS)}: {', '.join(m.name for m in table() if m.kind in KINDS)}",
             mend="choose one of them; for SDXL and FLUX use their own trainers",
         )
-    return Base(_file_of(model, models, say), remembered_sha256(_file_of(model, models, say)), model.native_size)
+    file = _file_of(model, models, say)
+    return Base(file, remembered_sha256(file), model.native_size)
 
 
 def _file_of(model: Model, models: Path | None, say: Say) -> Path:

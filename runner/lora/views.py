@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...nodes.algorithms.compositing.crops import Window, crop, crop_mask, whole_photo, window_around
+from ...nodes.algorithms.compositing.crops import Window, crop, crop_mask, shift_inside, whole_photo, window_around
 from ...nodes.algorithms.compositing.denoise import paintable
 from ...nodes.algorithms.masks import bounding_box
 
@@ -32,8 +32,8 @@ def window_of(mask: Bools, size: int) -> tuple[Window, NDArray[np.float32]]:
             raise
         height, width = mask.shape
         side = min(height, width)
-        y = min(max(0, (box[0] + box[2] - side) // 2), height - side)
-        x = min(max(0, (box[1] + box[3] - side) // 2), width - side)
+        y = shift_inside((box[0] + box[2] - side) // 2, side, height)
+        x = shift_inside((box[1] + box[3] - side) // 2, side, width)
         return Window(x, y, side, side), mask.astype(np.float32)
 
 
@@ -51,7 +51,7 @@ def varied(window: Window, denoise: NDArray[np.float32], rng: np.random.Generato
 def _place(rng: np.random.Generator, start: int, stop: int, side: int, length: int) -> int:
     """Where a side begins that holds start..stop, inside 0..length."""
     low, high = max(0, stop - side), min(start, length - side)
-    return int(rng.integers(low, high + 1)) if low <= high else max(0, min(start, length - side))
+    return int(rng.integers(low, high + 1)) if low <= high else shift_inside(start, side, length)
 
 
 def moved_to(window: Window, shape: tuple[int, int], other: tuple[int, int]) -> Window:
@@ -62,8 +62,8 @@ def moved_to(window: Window, shape: tuple[int, int], other: tuple[int, int]) -> 
     side = max(1, min(round(window.width * scale), *other))
     middle_y = (window.y + window.height / 2) / shape[0] * other[0]
     middle_x = (window.x + window.width / 2) / shape[1] * other[1]
-    y = min(max(0, round(middle_y - side / 2)), other[0] - side)
-    x = min(max(0, round(middle_x - side / 2)), other[1] - side)
+    y = shift_inside(round(middle_y - side / 2), side, other[0])
+    x = shift_inside(round(middle_x - side / 2), side, other[1])
     return Window(x, y, side, side)
 
 

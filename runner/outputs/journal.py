@@ -45,6 +45,10 @@ CREATE TABLE IF NOT EXISTS beat(
     text TEXT);
 """
 
+#: SQL: pairs that a row of `job` holds, one image each; nothing has to be parsed for it.
+_ROLE = '"role": "image"'
+_PAIRS = f"(LENGTH(outputs) - LENGTH(REPLACE(outputs, '{_ROLE}', ''))) / {len(_ROLE)}"
+
 
 class Journal:
     """One writer process, many threads. Another run on the same folder is refused; anybody may read meanwhile."""
@@ -177,7 +181,7 @@ class Journal:
     def all_rounds(self) -> dict[str, int]:
         """`rounds` of every job that has any."""
         with self._lock:
-            return dict(self._pairs("SELECT job, COUNT(DISTINCT round) FROM refused WHERE whole GROUP BY job"))
+            return dict(self._rows("SELECT job, COUNT(DISTINCT round) FROM refused WHERE whole GROUP BY job"))
 
     def refused(self, job_id: str | None = None) -> list[dict[str, Any]]:
         """Draws that were refused, of one job or of all."""
@@ -242,27 +246,22 @@ class Journal:
     def states(self) -> dict[str, str]:
         """The state of every job, by id."""
         with self._lock:
-            return {job_id: sys.intern(state) for job_id, state in self._pairs("SELECT id, state FROM job")}
+            return {job_id: sys.intern(state) for job_id, state in self._rows("SELECT id, state FROM job")}
 
     def pairs_given(self) -> dict[str, int]:
         """How many pairs each job that is done has given."""
         # Counted by the database: the outputs of a hundred thousand jobs are too much to hold at once.
-        role = '"role": "image"'
-        sql = f"SELECT id, (LENGTH(outputs) - LENGTH(REPLACE(outputs, '{role}', ''))) / {len(role)} FROM job"
         with self._lock:
-            return dict(self._pairs(f"{sql} WHERE state='{DONE}'"))
+            return dict(self._rows(f"SELECT id, {_PAIRS} FROM job WHERE state='{DONE}'"))
 
     def outputs_done(self) -> Iterator[tuple[str, str]]:
         """(id, outputs as JSON) of every job that is done. Not to be mixed with writing."""
-        return self._pairs(f"SELECT id, outputs FROM job WHERE state='{DONE}' ORDER BY number")
+        return self._rows(f"SELECT id, outputs FROM job WHERE state='{DONE}' ORDER BY number")
 
     def leftovers(self) -> Iterator[dict[str, Any]]:
         """category, type and number of every job that may have left files half-way. Not to be mixed with writing."""
         sql = f"SELECT category, type, number FROM job WHERE state IN ('{PENDING}', '{SUBMITTED}')"
         return map(dict, self._do(sql))
-
-    def _pairs(self, sql: str) -> Iterator[tuple[Any, Any]]:
-        return self._rows(sql)
 
     def _rows(self, sql: str) -> Iterator[Any]:
         """Plain tuples: a hundred thousand rows in a moment."""
@@ -369,9 +368,7 @@ class Journal:
         return {row[0]: row[1] for row in self._do("SELECT state, COUNT(*) FROM job GROUP BY state")}
 
     def number_of_pairs(self) -> int:
-        image = '"role": "image"'
-        pairs = f"(LENGTH(outputs) - LENGTH(REPLACE(outputs, '{image}', ''))) / {len(image)}"
-        return int(self._do(f"SELECT COALESCE(SUM({pairs}), 0) FROM job WHERE state=?", DONE).fetchone()[0])
+        return int(self._do(f"SELECT COALESCE(SUM({_PAIRS}), 0) FROM job WHERE state=?", DONE).fetchone()[0])
 
     def _end(self, job_id: str, verdict: str) -> None:
         self._do("UPDATE attempt SET ended=?, verdict=? WHERE job=? AND ended IS NULL", time.time(), verdict, job_id)

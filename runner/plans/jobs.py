@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any, overload
 
@@ -50,12 +51,12 @@ class Method:
             chosen.append(Setting(axis.title, axis.input, axis.values[place]))
         return tuple(reversed(chosen))
 
-    @property
+    @cached_property
     def loaders(self) -> list[Loader]:
         """The source photo first: good parts, then references, then masks of parts."""
         return ordered(self.roles.loaders)
 
-    @property
+    @cached_property
     def seeds(self) -> list[tuple[str, str]]:
         """The seeds that are neither fixed nor varied."""
         taken = {(by_title(self.graph, item.title), item.input) for item in self.settings}
@@ -133,10 +134,15 @@ class Spread:
             taken[loader.source] += 1
         return list(photos.values())
 
+    @property
+    def _distinct(self) -> int:
+        """Good and defect photos, each counted once."""
+        return len(set(self.good)) + len({photo for pool in self.defects for photo in pool})
+
     def of_parts(self, indices: range) -> list[Photo]:
         """The photos of which these jobs read the part's mask. Stops where no more can come."""
         found: dict[Photo, None] = {}
-        most = len(set(self.good)) + len({photo for pool in self.defects for photo in pool})
+        most = self._distinct
         for index in indices:
             place = self.place(index)
             loaders = self.methods[place.method].loaders
@@ -149,7 +155,7 @@ class Spread:
 
     def used(self, indices: range) -> dict[Photo, None]:
         """The photos that these jobs read, in the order in which they do. Stops where all are found."""
-        everything = len(set(self.good)) + len({photo for pool in self.defects for photo in pool}) + len(self.parts)
+        everything = self._distinct + len(self.parts)
         used: dict[Photo, None] = {}
         for index in indices:
             used.update(dict.fromkeys(self.photos(self.place(index))))

@@ -58,6 +58,23 @@ class Blueprint:
     outputs: list[tuple[str, str, str]]
 
 
+#: The frame in which the model paints: every blueprint that edits a photo begins with it.
+FRAME = (
+    Node("DefectForgeDenoiseMask", "Denoise mask", (240, 0), (330, 260), {"mask": "@mask", "size": "@size"}),
+    Node(
+        "DefectForgeCropForDefect",
+        "Working crop",
+        (640, 0),
+        (330, 432),
+        {
+            "image": "@image",
+            "mask": "Denoise mask.denoise_mask",
+            "label_mask": "Denoise mask.drawable_mask",
+            "size": "@size",
+        },
+    ),
+)
+
 BLUEPRINTS = [
     Blueprint(
         "Paint a defect into a mask",
@@ -73,19 +90,7 @@ BLUEPRINTS = [
         ],
         [("size", "INT"), ("mode", "COMBO"), ("seed", "INT"), ("steps", "INT"), ("cfg", "FLOAT")],
         [
-            Node("DefectForgeDenoiseMask", "Denoise mask", (240, 0), (330, 260), {"mask": "@mask", "size": "@size"}),
-            Node(
-                "DefectForgeCropForDefect",
-                "Working crop",
-                (640, 0),
-                (330, 432),
-                {
-                    "image": "@image",
-                    "mask": "Denoise mask.denoise_mask",
-                    "label_mask": "Denoise mask.drawable_mask",
-                    "size": "@size",
-                },
-            ),
+            *FRAME,
             Node(
                 "DefectForgeMaskedContent",
                 "Masked content",
@@ -147,20 +152,8 @@ BLUEPRINTS = [
         ],
         [("size", "INT"), ("strength", "FLOAT")],
         [
-            Node("DefectForgeDenoiseMask", "Denoise mask", (240, 0), (330, 260), {"mask": "@mask", "size": "@size"}),
-            # The frame in which the model paints, as the blueprint above cuts it: the target mask has to lie in it.
-            Node(
-                "DefectForgeCropForDefect",
-                "Working crop",
-                (640, 0),
-                (330, 432),
-                {
-                    "image": "@image",
-                    "mask": "Denoise mask.denoise_mask",
-                    "label_mask": "Denoise mask.drawable_mask",
-                    "size": "@size",
-                },
-            ),
+            # The target mask has to lie in it.
+            *FRAME,
             Node(
                 "DefectForgeCropForDefect",
                 "Reference crop",

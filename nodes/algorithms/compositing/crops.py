@@ -89,8 +89,8 @@ def window_around(
     """
     box, side = box_and_side(denoise, label, size, context, denoise.shape)
     height, width = denoise.shape
-    x = _shift_inside((box[1] + box[3] - side) // 2, side, width)
-    y = _shift_inside((box[0] + box[2] - side) // 2, side, height)
+    x = shift_inside((box[1] + box[3] - side) // 2, side, width)
+    y = shift_inside((box[0] + box[2] - side) // 2, side, height)
     return Window(x, y, side, side)
 
 
@@ -135,7 +135,8 @@ def box_and_side(
     return box, int(min(largest, max(extent, math.ceil(side))))
 
 
-def _shift_inside(start: int, side: int, length: int) -> int:
+def shift_inside(start: int, side: int, length: int) -> int:
+    """Where a stretch of `side` px begins so that all of it lies within 0..`length`, as near to `start` as can be."""
     return max(0, min(start, length - side))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..masks import bounding_box
-from .crops import LEAST_CONTEXT, Window
+from .crops import LEAST_CONTEXT, Window, shift_inside
 
 
 def is_too_long(denoise: NDArray[np.float32]) -> bool:
@@ -27,5 +27,5 @@ def window_along(denoise: NDArray[np.float32]) -> Window:
     starts, ends, lengths = (box[1], box[0]), (box[3], box[2]), (width, height)
     axis = 0 if width > height else 1
     side = min(lengths[axis], max(min(lengths), round((ends[axis] - starts[axis]) * LEAST_CONTEXT)))
-    start = max(0, min((starts[axis] + ends[axis] - side) // 2, lengths[axis] - side))
+    start = shift_inside((starts[axis] + ends[axis] - side) // 2, side, lengths[axis])
     return Window(start, 0, side, height) if axis == 0 else Window(0, start, width, side)

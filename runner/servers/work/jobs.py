@@ -164,6 +164,11 @@ class Jobs:
             self.give_back(flight, "server lost", losses=int(died_with_it))
         self._suspect = None
 
+    def take_over(self, job: Job, prompt_id: str) -> None:
+        """Follow what is queued here already; how far it is, is looked up at once."""
+        graph = self.collector.of(job).graph(job, prompt_id)
+        self.flights[prompt_id] = Flight(job, prompt_id, graph, self.url, look_at=0.0)
+
     def sweep_strays(self) -> None:
         """It is back, and may still have what went to others: what nobody has begun it may do, the rest it drops."""
         client = self.connection.client
@@ -171,8 +176,7 @@ class Jobs:
             where, _ = client.find(prompt_id)
             if where != "absent" and self.source.reclaim(job):
                 self.journal.submitted(job.id, client.url, prompt_id)
-                graph = self.collector.of(job).graph(job, prompt_id)
-                self.flights[prompt_id] = Flight(job, prompt_id, graph, client.url, look_at=0.0)
+                self.take_over(job, prompt_id)
             elif where == "pending":
                 client.delete_pending([prompt_id])
             elif where == "running":

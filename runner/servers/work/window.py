@@ -32,9 +32,7 @@ class Window(Jobs):
             return False
         if where == "absent":
             return False
-        self.flights[prompt_id] = Flight(
-            job, prompt_id, self.collector.of(job).graph(job, prompt_id), self.url, look_at=0.0
-        )
+        self.take_over(job, prompt_id)
         return True
 
     def top_up(self, depth: int) -> None:

@@ -55,9 +55,9 @@ class _BeforeTorchvision:
     def find_spec(self, name, path=None, target=None):
         if name == "torchvision" and not self.done:
             _BeforeTorchvision.done = True
-            import torch
+            from torch import library
 
-            self.operators = torch.library.Library("torchvision", "DEF")
+            self.operators = library.Library("torchvision", "DEF")
             sys.modules["_torchvision_operators"] = self
             for operator in ("nms", "qnms"):
                 self.operators.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
