@@ -121,9 +121,12 @@ def chromium() -> str | None:
     return os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium."""
+    """Headless Chromium.
+
+    No longer than a module: while Playwright is open, its event loop runs in this thread, and `asyncio.run` refuses.
+    """
     path = chromium()
     if path is None:
         pytest.skip("no Chromium here: install Debian's `chromium`, or set CHROMIUM_PATH")

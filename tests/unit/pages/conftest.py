@@ -138,9 +138,12 @@ def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "manifest.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium, for pages that are opened from the file system."""
+    """Chromium, for pages that are opened from the file system.
+
+    No longer than a module: while Playwright is open, its event loop runs in this thread, and `asyncio.run` refuses.
+    """
     path = os.environ.get("CHROMIUM_PATH") or shutil.which("chromium") or shutil.which("chromium-browser")
     if not path:
         pytest.skip("no Chromium here: install Debian's `chromium`, or set CHROMIUM_PATH")
