@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -14,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import OK, request_error
+from ..extras import require
 from ..reporter import Reporter
 
 if TYPE_CHECKING:
     from ..benefit.detectors.base import Detector
     from ..benefit.real import RealSet
 
-NEEDED = {"sklearn": "scikit-learn", "torch": "torch"}
+NEEDED = ("sklearn", "torch")
 DEFAULT_K = (0, 1, 3, 6)
 #: Drawn world: sound nuts to train on, nuts with a hole (a third of them references), sound nuts to test, pixels.
 DRAWN_GOOD, DRAWN_HOLES, DRAWN_TEST, DRAWN_SIZE, DRAWN_SEED = 60, 15, 20, 512, 7
@@ -64,7 +64,8 @@ def benefit(request: BenefitRequest, reporter: Reporter) -> int:
     Raises:
         RequestError: something is missing, a leak, a set that does not belong.
     """
-    _check_installed(request)
+    require("benefit", NEEDED, "benefit.not_installed", "the measure")
+    _check(request)
     # Rooms that need the extra: not before it is known to be there.
     from ..benefit.generated import parse, read_generated
     from ..benefit.leaks import check_leaks
@@ -130,15 +131,7 @@ def benefit(request: BenefitRequest, reporter: Reporter) -> int:
     return OK
 
 
-def _check_installed(request: BenefitRequest) -> None:
-    missing = [package for name, package in NEEDED.items() if importlib.util.find_spec(name) is None]
-    if missing:
-        raise request_error(
-            "benefit.not_installed",
-            f"the measure needs more packages: {', '.join(missing)}",
-            expected="the extra `benefit`",
-            mend="pip install 'defectforge[benefit]'",
-        )
+def _check(request: BenefitRequest) -> None:
     if request.real is None and not request.drawn:
         raise request_error(
             "request.incomplete",

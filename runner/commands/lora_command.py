@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..checkpoints.models import models_directory
 from ..errors import OK, request_error
+from ..extras import require
 from ..reporter import Reporter
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def lora(request: LoraRequest, reporter: Reporter) -> int:
     Raises:
         RequestError: something is missing or wrong; the text says what.
     """
-    _check_installed()
+    require("lora", NEEDED, "lora.not_installed", "the training")
     _check_out(request)
     # Before torch is imported: threads that spin while they wait for each other take a busy machine's time for nothing.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -107,17 +107,6 @@ def _how_to_use(plan: Plan, model: str) -> str:
         f"use it: defectforge run lora_inpaint --lora {plan.out} {named} --data ROOT --category {photos.category} "
         f"--type {photos.type} --set 'Prompt.text={prompt}' --out OUT; in ComfyUI put the file into models/loras"
     )
-
-
-def _check_installed() -> None:
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise request_error(
-            "lora.not_installed",
-            f"the training needs more packages: {', '.join(missing)}",
-            expected="the extra `lora`",
-            mend="pip install 'defectforge[lora]'",
-        )
 
 
 def _check_out(request: LoraRequest) -> None:
