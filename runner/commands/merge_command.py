@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..cluster.store import Store, as_url
 from ..errors import OK, SOME_JOBS_FAILED, request_error
 from ..outputs.journal import Journal
 from ..outputs.output import JOURNAL, check_ours, check_place, resolved
 from ..outputs.shards.merge import NAMED, Merged, merge
 from ..reporter import Reporter
-
-#: s3://bucket/x; a `Path` has lost a slash.
-ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]+:/")
 
 
 def merge_shards(out: Path, folders: Sequence[Path], reporter: Reporter) -> int:
@@ -43,7 +40,7 @@ def merge_shards(out: Path, folders: Sequence[Path], reporter: Reporter) -> int:
 
 def is_store(place: Path) -> bool:
     """Whether it is what `run --cluster --store` wrote to: an address, or a folder with a plan and shards."""
-    return ADDRESS.match(str(place)) is not None or ((place / "plan.json").is_file() and (place / "shards").is_dir())
+    return as_url(place) is not None or ((place / "plan.json").is_file() and (place / "shards").is_dir())
 
 
 def _merge_store(out: Path, places: Sequence[Path], reporter: Reporter) -> int:
@@ -52,7 +49,6 @@ def _merge_store(out: Path, places: Sequence[Path], reporter: Reporter) -> int:
             "merge.several_stores", f"{len(places)} places, and one is a store", expected="one store by itself"
         )
     from ..cluster.home import merge_store
-    from ..cluster.store import Store
 
     store = Store(places[0])
     with _journal(out) as journal:

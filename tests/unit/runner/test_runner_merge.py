@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from defectforge.runner.cluster.store import as_url
 from defectforge.runner.commands.merge_command import merge_shards
 from defectforge.runner.errors import RequestError
 from defectforge.runner.outputs.commit import Committer
@@ -233,6 +234,12 @@ def test_a_shard_that_is_still_written_is_refused(shard: Shard, said: Said, tmp_
         merge_shards(tmp_path / "out", [tmp_path / "nothing"], said)
     with pytest.raises(RequestError, match="OUT is one of the shards"):
         merge_shards(one, [one], said)
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/prefix", "file:///folder/store", None])
+def test_an_address_is_one_also_as_a_path(address: str | None) -> None:
+    """click gives the shards as paths; two slashes become one there."""
+    assert as_url(Path(address or "/folder/store")) == address
 
 
 class Killed(BaseException):
