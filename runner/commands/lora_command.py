@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..checkpoints.models import models_directory
 from ..errors import OK, request_error
 from ..extras import require
+from ..outputs.output import lies_in
 from ..reporter import Reporter
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def _check_out(request: LoraRequest) -> None:
             + str(models_directory(request.models) / "loras" / f"{request.type}.safetensors"),
             mend="choose another --out",
         )
-    if out.resolve().is_relative_to(request.data.resolve()):
+    if lies_in(out, request.data):
         raise request_error(
             "lora.out_in_data",
             f"--out {out} lies in the dataset",
