@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import Problem, request_error
 from ..graphs.graph import Graph, address_of, label, title_of
-from ..graphs.inputs import specs_of
+from ..graphs.inputs import offered
 from ..graphs.overrides import Setting
 from ..outputs.hashes import remembered_sha256
 from .families import FLUX2, SD1, SD2, SDXL, family_of
@@ -70,10 +70,8 @@ def lora_settings(
         )
     setting = [Setting(address_of(graph, loaders[0]), INPUT, Path(given).name)]
     path = Path(given).expanduser()
-    spec = specs_of(object_info.get(graph[loaders[0]]["class_type"], {})).get(INPUT)
-    offered = {str(choice) for choice in (spec.choices if spec else None) or []}
     if not path.is_file():
-        if given in offered:
+        if given in offered(object_info.get(graph[loaders[0]]["class_type"], {}), INPUT):
             return [Setting(setting[0].title, INPUT, given)], False
         if path.parent != Path("."):
             raise request_error(
