@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..cluster.store import Store, as_url
-from ..errors import OK, SOME_JOBS_FAILED, request_error
+from ..errors import OK, SOME_JOBS_FAILED, first_of, request_error
 from ..outputs.journal import Journal
-from ..outputs.output import JOURNAL, check_ours, check_place, resolved
-from ..outputs.shards.merge import NAMED, Merged, merge
+from ..outputs.output import JOURNAL, check_ours, check_place, lies_in, resolved
+from ..outputs.shards.choice import NAMED
+from ..outputs.shards.merge import Merged, merge
 from ..reporter import Reporter
 
 
@@ -25,7 +26,7 @@ def merge_shards(out: Path, folders: Sequence[Path], reporter: Reporter) -> int:
         return _merge_store(out, folders, reporter)
     shards = [resolved(folder) for folder in folders]
     for folder in shards:
-        if folder == out or folder in out.parents:
+        if lies_in(out, folder):
             raise request_error(
                 "merge.into_itself",
                 f"OUT is one of the shards, or lies in one: {folder}",
@@ -69,13 +70,11 @@ def _journal(out: Path) -> Iterator[Journal]:
 def tell(found: Merged, out: Path, reporter: Reporter) -> int:
     """Say what is there and what is not; returns the exit code."""
     for part, numbers in found.missing.items():
-        shown = ", ".join(map(str, numbers[:NAMED])) + (", ..." if len(numbers) > NAMED else "")
-        reporter.line(f"missing: {len(numbers)} jobs of part {part} are not done: {shown}")
+        reporter.line(f"missing: {len(numbers)} jobs of part {part} are not done: {first_of(numbers, NAMED)}")
     if found.absent:
-        shown = ", ".join(found.absent[:NAMED]) + (", ..." if len(found.absent) > NAMED else "")
-        reporter.line(f"missing: no folder is part {shown} of the plan")
+        reporter.line(f"missing: no folder is part {first_of(found.absent, NAMED)} of the plan")
     if found.double:
-        shown = ", ".join(job_id[:16] for job_id in found.double[:NAMED])
+        shown = first_of([job_id[:16] for job_id in found.double], NAMED)
         reporter.line(f"{len(found.double)} ids are there twice with the same pictures, taken once: {shown}")
     text = f"{found.pairs} pairs from {found.done} of {found.jobs} jobs are in {out}"
     code = OK if found.complete else SOME_JOBS_FAILED
