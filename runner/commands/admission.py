@@ -6,15 +6,14 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import DefectForgeError, Problem, RequestError, ServerError
+from ..errors import Problem, RequestError, ServerError
 from ..graphs.graph import Graph, Workflow, copied
 from ..graphs.overrides import Axis, Setting, apply, combinations
-from ..graphs.roles import find_roles
 from ..graphs.schema import find_problems
 from ..plans.plan import Job
 from ..servers.client import Client
 from ..servers.worker import Accepts
-from .prepare import Prepared, Say, Site, prepare
+from .prepare import Prepared, Say, Site, filled_in, prepare
 from .request import Request
 
 
@@ -47,11 +46,7 @@ class Admission:
     def _problems(self, method: int, combo: tuple[Setting, ...], object_info: dict[str, Any]) -> list[Problem]:
         graph = copied(self._graphs[method])
         apply(graph, combo)
-        try:
-            filled_in = find_roles(graph, "").filled_in
-        except DefectForgeError:
-            filled_in = set()
-        return find_problems(graph, object_info, exempt=filled_in)
+        return find_problems(graph, object_info, exempt=filled_in(graph))
 
     def uncovered(self, accepts: Sequence[Accepts | None], jobs: Sequence[Job]) -> Job | None:
         """A job that no server may have."""
