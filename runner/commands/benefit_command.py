@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import OK, request_error
 from ..extras import require
+from ..outputs.output import lies_in
 from ..reporter import Reporter
 
 if TYPE_CHECKING:
@@ -151,21 +152,15 @@ def _with_drawn(request: BenefitRequest, reporter: Reporter) -> BenefitRequest:
     if request.real is not None:
         raise request_error("benefit.two_worlds", "--drawn and --real are both given", mend="choose one")
 
-    from ..nuts import write_dataset
+    from ..nuts import drawn_once
 
     nuts = request.out / "nuts"
-    if not (nuts / "hazelnut").is_dir():
-        reporter.line(f"drawing {DRAWN_GOOD} + {DRAWN_TEST} good and {DRAWN_HOLES} defective nuts into {nuts}")
-        part = request.out / "nuts.part"
-        shutil.rmtree(part, ignore_errors=True)
-        write_dataset(part, DRAWN_GOOD, DRAWN_HOLES, DRAWN_SIZE, DRAWN_SEED, n_test_good=DRAWN_TEST)
-        part.replace(nuts)
+    drawn_once(nuts, DRAWN_GOOD, DRAWN_HOLES, DRAWN_SIZE, DRAWN_SEED, reporter.line, n_test_good=DRAWN_TEST)
     return replace(request, real=nuts, category="hazelnut", type="hole")
 
 
 def _check_out(out: Path, real: Path) -> None:
-    place, source = out.expanduser().resolve(), real.expanduser().resolve()
-    if place == source or source in place.parents:
+    if lies_in(out, real):
         raise request_error(
             "out.inside_data",
             "the output folder lies inside the real photos",
