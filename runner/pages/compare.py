@@ -63,6 +63,7 @@ def write_comparison(out: Path, methods: Sequence[str], left_out: dict[str, str]
         page,
         columns=columns,
         rows=rows,
+        others=_elsewhere(columns, rows),
         left_out=left_out,
         shown=SHOWN,
         meaning=MEANING,
@@ -75,6 +76,13 @@ def _usual(values: Iterable[str | None]) -> str | None:
     """What most have, of those that have any; of equally many the first."""
     counts = Counter(value for value in values if value is not None)
     return counts.most_common(1)[0][0] if counts else None
+
+
+def _elsewhere(columns: list[dict[str, Any]], rows: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """For each method that did not start from its rows' photos: row to photo."""
+    names = [column["name"] for column in columns]
+    photos = {name: {row["name"]: row["others"][name] for row in rows if name in row["others"]} for name in names}
+    return {name: found for name, found in photos.items() if found}
 
 
 def _photo_of(cell: dict[str, Any], usual: str) -> str:

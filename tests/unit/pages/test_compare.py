@@ -92,8 +92,8 @@ def test_a_method_that_started_from_another_photo_is_named_and_the_photo(out, me
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
     page = write_comparison(out, METHODS, {}, 3, False).read_text()
     told = told.format(usual=usual)
-    assert f"{usual}: not all methods started from the same photo. {method}: {told}.</p>" in page
-    assert page.count("not all methods started from the same photo") == 1
+    assert f"{method} starts from photos of its own: {told} in the row of {usual}.</p>" in page
+    assert page.count("starts from photos of its own") == 1, "a note a method, not one a row"
     first, *others = json.loads((out / "compare.json").read_text())["rows"]
     assert (first["source"], first["same_photo"], first["other_photos"]) == (usual, False, {method: told})
     assert all(row["same_photo"] and not row["other_photos"] for row in others)
