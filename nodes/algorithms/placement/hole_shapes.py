@@ -30,7 +30,7 @@ _ECCENTRICITY = (0.45, 0.78)
 #: Full width of a crack where it leaves the core, as a share of the part's diameter (6-12 px at 700 px).
 _CRACK_WIDTH = (0.0085, 0.0170)
 
-#: Length of all cracks together, as a share of the part's diameter.
+#: Length of all cracks together, as a share of the part's diameter; version 0.1's, and what `length` multiplies.
 _CRACKS_LENGTH = (0.17, 0.65)
 
 #: Standard deviation of a crack's direction: from the ribs' (start) and from one step to the next (wander), in rad.
@@ -78,7 +78,12 @@ def draw_core(rng: np.random.Generator, area: float) -> NDArray[np.float64]:
 
 
 def draw_cracks(
-    rng: np.random.Generator, count: int, core_radius: float, part_diameter: float, direction: float
+    rng: np.random.Generator,
+    count: int,
+    core_radius: float,
+    part_diameter: float,
+    direction: float,
+    length: float = 1.0,
 ) -> tuple[NDArray[np.float64], ...]:
     """Thin tapering cracks that leave the core to both sides along `direction`.
 
@@ -88,24 +93,25 @@ def draw_cracks(
         core_radius: px; a crack starts at half of it, inside the core.
         part_diameter: px, the measure of width and length.
         direction: angle of the ribs, rad, from the x axis towards the y axis.
+        length: 1: all of them together are 0.17 to 0.65 of the diameter long; 2: twice as long.
 
     Returns:
         ``[M, 3]`` paths of (y, x, half width), one point about every 2 px.
     """
     if count == 0:
         return ()
-    total = rng.uniform(*_CRACKS_LENGTH) * part_diameter
+    total = rng.uniform(*_CRACKS_LENGTH) * length * part_diameter
     parts = rng.dirichlet(np.full(count, 4.0))
     first_side = int(rng.integers(2))
     cracks = []
     for index in range(count):
         heading = direction + math.pi * ((first_side + index) % 2) + rng.normal(0.0, _CRACK_START)
-        length = total * parts[index] + core_radius * 0.5
-        steps = max(3, round(length / 2.0))
+        way = total * parts[index] + core_radius * 0.5
+        steps = max(3, round(way / 2.0))
         drift = np.cumsum(rng.normal(0.0, _CRACK_WANDER, steps)) * 0.5
         # A crack follows the ribs: the walk is pulled back to its heading instead of drifting off like a free one.
         bend = heading + drift * np.exp(-np.abs(drift))
-        stride = length / steps
+        stride = way / steps
         start = core_radius * 0.5
         y = math.sin(heading) * start + np.cumsum(np.sin(bend)) * stride
         x = math.cos(heading) * start + np.cumsum(np.cos(bend)) * stride

@@ -51,6 +51,8 @@ class HoleSettings:
         max_cracks: each hole gets 0 to this many cracks.
         rim: least distance from the part's edge to the core's *edge*, in radii of the core.
         tries: places tried for one hole before giving up.
+        crack_length: 1: the cracks of a hole are 0.17 to 0.65 of the part's diameter long together; 2: twice as long.
+            Never more than a third of the label.
     """
 
     count: int = 1
@@ -59,6 +61,7 @@ class HoleSettings:
     max_cracks: int = 3
     rim: float = 0.3
     tries: int = 64
+    crack_length: float = 1.0
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -73,6 +76,8 @@ class HoleSettings:
                 "cracks and rim cannot be negative and at least one try is needed; "
                 f"got cracks {self.max_cracks}, rim {self.rim:g}, tries {self.tries}"
             )
+        if not 0.0 < self.crack_length <= 3.0:
+            raise ValueError(f"crack_length: expected more than 0 and at most 3, got {self.crack_length:g}")
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,8 @@ def _place_one(
         # The photo may be a reduced copy: large ones are not turned into 8 bits for the sake of their ribs.
         scale = 1.0 if photo is None else photo.shape[0] / part.mask.shape[0]
         direction = line_direction(photo, (centre[0] * scale, centre[1] * scale), radius * scale, part.axis)
-        shape = HoleShape(draw_core(rng, core_area), draw_cracks(rng, crack_count, radius, part.diameter, direction))
+        cracks = (crack_count, radius, part.diameter, direction, settings.crack_length)
+        shape = HoleShape(draw_core(rng, core_area), draw_cracks(rng, *cracks))
         shape = trim_cracks(shape, centre, free, area * (1.0 - _LEAST_CORE))
         result = draw_within(shape, centre, area, part.mask, free)
         if isinstance(result, str):
