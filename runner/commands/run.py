@@ -29,7 +29,7 @@ from ..graphs.graph import Workflow
 from ..outputs.commit import Committer
 from ..outputs.files import write_whole
 from ..outputs.hashes import remembered_sha256
-from ..outputs.journal import DONE, FAILED, SUBMITTED, Journal
+from ..outputs.journal import DONE, FAILED, SUBMITTED, Journal, take_stock
 from ..outputs.manifest import Manifest
 from ..outputs.output import JOURNAL, MANIFEST, check_place, check_space, resolved
 from ..outputs.review import settle
@@ -128,17 +128,11 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
         adopted = committer.recover()
         if adopted:
             reporter.event("note", {"text": f"{adopted} finished pairs of an interrupted run were taken over"})
-        journal.add(prepared.plan.jobs, keep)
+        stock = take_stock(journal, prepared.plan.jobs, keep)
+        ours, todo = stock.ours, stock.todo
         graph_names = [keep_graph(out, each.plan) for each in prepared.each]
-        states, given = journal.states(), journal.pairs_given()
-        ours = [job.id for job in prepared.plan.jobs]
-        todo = [job for job in prepared.plan.jobs if states[job.id] != DONE]
-        for job in todo:
-            if states[job.id] == FAILED:
-                journal.renew(job.id)
         reporter.begin(len(ours), len(ours) - len(todo), str(out))
-        done = sum(given.get(job_id, 0) for job_id in ours)
-        wanted = None if request.until is None else request.until - done
+        wanted = None if request.until is None else request.until - stock.pairs
         rounds = journal.all_rounds()
         todo = [job.redrawn(rounds.get(job.id, 0)) for job in todo] if wanted is None or wanted > 0 else []
         source = JobSource(todo, wanted)

@@ -124,7 +124,7 @@ class Transport:
         reply = None
         try:
             scheme, netloc, path, query, _ = urlsplit(url)
-            target = (path or "/") + (f"?{query}" if query else f"?{urlencode(params)}" if params else "")
+            target = (path or "/") + (f"?{query}" if query else f"?{urlencode(params, safe='/')}" if params else "")
             pool, whole = self._pool(scheme, netloc)
             reply = pool.urlopen(
                 method,

@@ -1,4 +1,4 @@
-"""What it takes to go on with a folder that holds very many pairs: the journal's side.
+"""What it takes to go on with a folder that holds very many pairs: the plan, the journal, the files.
 
     python tests/benchmarks/bench_resume.py [--jobs 100000] [--done 0.9]
 
@@ -9,7 +9,6 @@ fresh process: seconds, processor seconds, and the most memory it took.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.util
 import json
 import resource
@@ -17,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 if "defectforge" not in sys.modules:
@@ -29,41 +29,55 @@ if "defectforge" not in sys.modules:
     sys.modules["defectforge"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["defectforge"])
 
+from defectforge.runner.graphs.roles import find_roles  # noqa: E402
+from defectforge.runner.nuts import write_dataset  # noqa: E402
 from defectforge.runner.outputs.commit import Committer  # noqa: E402
-from defectforge.runner.outputs.journal import DONE, Journal  # noqa: E402
+from defectforge.runner.outputs.journal import DONE, Journal, take_stock  # noqa: E402
 from defectforge.runner.outputs.manifest import Manifest  # noqa: E402
 from defectforge.runner.outputs.pairs import names  # noqa: E402
+from defectforge.runner.plans.plan import Job, Selection, make_plan  # noqa: E402
 
 
-@dataclass
-class Job:
-    """What the journal needs of one."""
-
-    id: str
-    index: int
-    category: str = "hazelnut"
-    type: str = "hole"
+def node(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
 
 
-def jobs(count: int) -> list[Job]:
-    return [Job(hashlib.sha256(str(n).encode()).hexdigest(), n) for n in range(count)]
+PHOTO = {"root": "", "category": "hazelnut", "split": "train", "type": "good", "index": 0}
+HOLE = {"image": ["1", 0], "seed": 0, "count": 1, "rim": 0.3, "mode": "round", "cracks": True}
+PAIR = {"image": ["1", 0], "mask": ["3", 0], "filename_prefix": "", "category": "hazelnut", "type": "hole"}
+GRAPH = {
+    "1": node("DefectForgeLoadMVTec", "Good photo", **PHOTO),
+    "3": node("DefectForgePlaceHoleMask", "Hole mask", **HOLE),
+    "4": node("DefectForgeSaveDefectPair", "Save pair", **PAIR),
+}
+
+
+def planned(folder: Path, count: int) -> Sequence[Job]:
+    """The plan of a real request, computed lazily as every plan is."""
+    data = folder / "nuts"
+    if not data.exists():
+        write_dataset(data, n_good=20, n_defect=0, size=64, seed=3)
+    selection = Selection(data, "hazelnut", type="hole", new_type=True, count=count)
+    return make_plan(GRAPH, find_roles(GRAPH, "bench"), selection, [], []).jobs
 
 
 def record(job: Job) -> dict[str, object]:
     """As long as a real one: about 2.5 kB."""
-    image, mask = names(job.category, job.type, job.index)
+    image, mask = names(job.category, job.type, job.number)
     about = {"path": image, "sha256": "0" * 64, "size": [512, 512]}
     filling = [["4", f"input {n}", "x" * 60] for n in range(20)]
-    return {"id": job.id, "number": job.index, "image": about, "mask": {**about, "path": mask}, "assignments": filling}
+    return {"id": job.id, "number": job.number, "image": about, "mask": {**about, "path": mask}, "assignments": filling}
 
 
-def make(out: Path, count: int, done: int) -> None:
+def make(folder: Path, count: int, done: int) -> None:
+    out = folder / "out"
+    out.mkdir()
     journal = Journal(out / "run.sqlite")
-    planned = jobs(count)
-    journal.add(planned)
+    jobs = planned(folder, count)
+    take_stock(journal, jobs)
     with (out / "manifest.jsonl").open("w") as manifest, journal.together():
-        for job in planned[:done]:
-            image, mask = names(job.category, job.type, job.index)
+        for job in jobs[:done]:
+            image, mask = names(job.category, job.type, job.number)
             for name in (mask, image):
                 place = out / name
                 place.parent.mkdir(parents=True, exist_ok=True)
@@ -76,22 +90,22 @@ def make(out: Path, count: int, done: int) -> None:
     journal.close()
 
 
-def resume(out: Path, count: int) -> None:
-    planned = jobs(count)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def resume(folder: Path, count: int) -> None:
+    out, before = folder / "out", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter(), time.process_time()
+    jobs = planned(folder, count)
+    plan = time.perf_counter() - began[0], time.process_time() - began[1]
     began = time.perf_counter(), time.process_time()
     journal = Journal(out / "run.sqlite")
-    committer = Committer(out, journal, Manifest(out / "manifest.jsonl"))
-    committer.recover()
-    journal.add(planned)
-    states, given = journal.states(), journal.pairs_given()
-    todo = [job for job in planned if states[job.id] != DONE]
+    Committer(out, journal, Manifest(out / "manifest.jsonl")).recover()
+    stock = take_stock(journal, jobs)
     took = time.perf_counter() - began[0], time.process_time() - began[1]
     journal.close()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(
-        f"{count} jobs, {sum(given.values())} pairs there, {len(todo)} to do: {took[0]:.2f} s, "
-        f"{took[1]:.2f} s of processor time; {memory >> 10} MB at most, {(memory - before) >> 10} MB of it for this"
+        f"{count} jobs, {stock.pairs} pairs there, {len(stock.todo)} to do: planned in {plan[0]:.2f} s "
+        f"({plan[1]:.2f} s of processor time), gone on after {took[0]:.2f} s ({took[1]:.2f} s of processor time); "
+        f"{memory >> 10} MB at most, {(memory - before) >> 10} MB of it for this"
     )
 
 

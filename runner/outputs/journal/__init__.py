@@ -8,8 +8,9 @@ from .progress import Progress
 from .reviews import Reviews
 from .runs import Runs
 from .schema import COMMITTING, DONE, FAILED, PENDING, SUBMITTED
+from .stock import Stock, take_stock
 
-__all__ = ["COMMITTING", "DONE", "FAILED", "PENDING", "SUBMITTED", "Journal", "in_plan_order"]
+__all__ = ["COMMITTING", "DONE", "FAILED", "PENDING", "SUBMITTED", "Journal", "Stock", "in_plan_order", "take_stock"]
 
 
 class Journal(Progress, Draws, Runs, Reviews, Joining):

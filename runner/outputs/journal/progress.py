@@ -49,6 +49,11 @@ class Progress(Database):
         found = self._do("SELECT * FROM job WHERE id=?", job_id).fetchone()
         return dict(found)
 
+    def filed_as(self, job_id: str) -> tuple[str, str, int]:
+        """(category, type, number): what the files of a job are named after."""
+        category, type_, number = self._do("SELECT category, type, number FROM job WHERE id=?", job_id).fetchone()
+        return category, type_, number
+
     def state(self, job_id: str) -> str:
         return str(self.row(job_id)["state"])
 
