@@ -128,7 +128,7 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
         adopted = committer.recover()
         if adopted:
             reporter.event("note", {"text": f"{adopted} finished pairs of an interrupted run were taken over"})
-        stock = take_stock(journal, prepared.plan.jobs, keep)
+        stock = take_stock(journal, prepared.plan)
         ours, todo = stock.ours, stock.todo
         graph_names = [keep_graph(out, each.plan) for each in prepared.each]
         reporter.begin(len(ours), len(ours) - len(todo), str(out))

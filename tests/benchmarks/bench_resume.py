@@ -11,12 +11,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +33,7 @@ from defectforge.runner.outputs.commit import Committer  # noqa: E402
 from defectforge.runner.outputs.journal import DONE, Journal, take_stock  # noqa: E402
 from defectforge.runner.outputs.manifest import Manifest  # noqa: E402
 from defectforge.runner.outputs.pairs import names  # noqa: E402
-from defectforge.runner.plans.plan import Job, Selection, make_plan  # noqa: E402
+from defectforge.runner.plans.plan import Job, Plan, Selection, make_plan  # noqa: E402
 
 
 def node(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:
@@ -52,13 +50,13 @@ GRAPH = {
 }
 
 
-def planned(folder: Path, count: int) -> Sequence[Job]:
+def planned(folder: Path, count: int) -> Plan:
     """The plan of a real request, computed lazily as every plan is."""
     data = folder / "nuts"
     if not data.exists():
         write_dataset(data, n_good=20, n_defect=0, size=64, seed=3)
     selection = Selection(data, "hazelnut", type="hole", new_type=True, count=count)
-    return make_plan(GRAPH, find_roles(GRAPH, "bench"), selection, [], []).jobs
+    return make_plan(GRAPH, find_roles(GRAPH, "bench"), selection, [], [])
 
 
 def record(job: Job) -> dict[str, object]:
@@ -73,10 +71,10 @@ def make(folder: Path, count: int, done: int) -> None:
     out = folder / "out"
     out.mkdir()
     journal = Journal(out / "run.sqlite")
-    jobs = planned(folder, count)
-    take_stock(journal, jobs)
+    whole = planned(folder, count)
+    take_stock(journal, whole)
     with (out / "manifest.jsonl").open("w") as manifest, journal.together():
-        for job in jobs[:done]:
+        for job in whole.jobs[:done]:
             image, mask = names(job.category, job.type, job.number)
             for name in (mask, image):
                 place = out / name
@@ -90,18 +88,23 @@ def make(folder: Path, count: int, done: int) -> None:
     journal.close()
 
 
+def most_memory() -> int:
+    """KiB that this process has held at most. Not ru_maxrss: that begins with what its parent held."""
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
+
+
 def resume(folder: Path, count: int) -> None:
-    out, before = folder / "out", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    out, before = folder / "out", most_memory()
     began = time.perf_counter(), time.process_time()
-    jobs = planned(folder, count)
+    whole = planned(folder, count)
     plan = time.perf_counter() - began[0], time.process_time() - began[1]
     began = time.perf_counter(), time.process_time()
     journal = Journal(out / "run.sqlite")
     Committer(out, journal, Manifest(out / "manifest.jsonl")).recover()
-    stock = take_stock(journal, jobs)
+    stock = take_stock(journal, whole)
     took = time.perf_counter() - began[0], time.process_time() - began[1]
     journal.close()
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = most_memory()
     print(
         f"{count} jobs, {stock.pairs} pairs there, {len(stock.todo)} to do: planned in {plan[0]:.2f} s "
         f"({plan[1]:.2f} s of processor time), gone on after {took[0]:.2f} s ({took[1]:.2f} s of processor time); "

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ...plans.plan import Job
+from ...plans.plan import Job, Plan
 from .progress import Progress
 from .schema import DONE, FAILED
 
@@ -22,28 +21,22 @@ class Stock:
     """That they have given."""
 
 
-def take_stock(journal: Progress, jobs: Iterable[Job], keep: int = 1) -> Stock:
-    """Enter the jobs that are new, and give the failed ones all their attempts again.
-
-    Args:
-        jobs: of the plan. Gone over once: a plan computes a job and its id anew whenever it is asked.
-        keep: numbers that each job owns, for as many pairs.
-    """
-    states = journal.states()
+def take_stock(journal: Progress, plan: Plan) -> Stock:
+    """Enter the jobs that are new, and give the failed ones all their attempts again."""
     ours: list[str] = []
     todo: list[Job] = []
-
-    def passing() -> Iterator[Job]:
-        for job in jobs:
-            ours.append(job.id)
-            if states.get(job.id) != DONE:
-                todo.append(job)
-            yield job
-
-    journal.add(passing(), keep)
+    pairs = 0
+    there = journal.all_states()
+    # Most jobs of a run that goes on are done, and of those the id is enough.
+    for place, job_id in enumerate(plan.ids):
+        state, given = there.get(job_id, (None, 0))
+        ours.append(job_id)
+        pairs += given
+        if state != DONE:
+            todo.append(plan.jobs[place])
+    journal.add((job for job in todo if job.id not in there), plan.keep)
     with journal.together():
         for job in todo:
-            if states.get(job.id) == FAILED:
+            if there.get(job.id, (None, 0))[0] == FAILED:
                 journal.renew(job.id)
-    given = journal.pairs_given()
-    return Stock(ours, todo, sum(given.get(job_id, 0) for job_id in ours))
+    return Stock(ours, todo, pairs)
