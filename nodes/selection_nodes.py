@@ -10,7 +10,8 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from .algorithms.compositing.colour import lock_colours
-from .algorithms.compositing.visible import VisibleRule, colour_distance, noise_floor, visible_change
+from .algorithms.compositing.repainted import standing_out
+from .algorithms.compositing.visible import VisibleRule, colour_distance, visible_change
 from .algorithms.masks import masks_for, to_array, to_tensor
 from .algorithms.overlay import shown
 from .algorithms.scores.choice import choose, parse_thresholds
@@ -79,7 +80,8 @@ class DefectForgeVisibleMask(io.ComfyNode):
             outputs=[
                 io.Mask.Output(display_name="label_mask", tooltip="Where the change is visible, hard; may be empty."),
                 io.Float.Output(
-                    display_name="share", tooltip="Share of the photo that changed; the largest of a batch."
+                    display_name="share",
+                    tooltip="Share of the photo that changed visibly, labelled or not; the largest of a batch.",
                 ),
             ],
         )
@@ -103,10 +105,13 @@ class DefectForgeVisibleMask(io.ComfyNode):
             if match_colour:
                 after, _ = lock_colours(after, before)
             distance = colour_distance(before, after, rule.smooth)
-            floor = noise_floor(distance) if match_colour else 0.0
-            label = visible_change(distance, where, rule, floor, 2.0)
-            share = max(share, float(label.mean()))
-            labels.append(label if label.mean() <= widest else np.zeros_like(label))
+            if match_colour:
+                label = standing_out(distance, where, rule, widest, 2.0)
+            else:
+                label = visible_change(distance, where, rule, thinnest=2.0)
+                label &= label.mean() <= widest
+            share = max(share, float((where & (distance >= sensitivity)).mean()))
+            labels.append(label)
         out = to_tensor(labels)
         return io.NodeOutput(out, share, ui=ui.PreviewImage(shown(image[..., :3].cpu(), out), cls=cls))
 

@@ -6,15 +6,16 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import DefectForgeError, Problem, RequestError, ServerError
+from ..errors import Problem, RequestError, ServerError, request_error, server_error
 from ..graphs.graph import Graph, Workflow, copied
 from ..graphs.overrides import Axis, Setting, apply, combinations
-from ..graphs.roles import find_roles
 from ..graphs.schema import find_problems
 from ..plans.plan import Job
+from ..reporter import Reporter
+from ..servers.answers import Unclear, Unreachable
 from ..servers.client import Client
 from ..servers.worker import Accepts
-from .prepare import Prepared, Say, Site, prepare
+from .prepare import Prepared, Say, Site, filled_in, prepare
 from .request import Request
 
 
@@ -24,6 +25,10 @@ class Admission:
     def __init__(self, *graphs: tuple[Graph, Sequence[Axis]]) -> None:
         self._graphs = [graph for graph, _ in graphs]
         self._ways = [(number, combo) for number, (_, axes) in enumerate(graphs) for combo in combinations(axes)]
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> Admission:
+        return cls(*((each.plan.graph, each.axes) for each in prepared.each))
 
     def admit(self, client: Client) -> Accepts | None:
         """Which jobs a server may have; None: all of them.
@@ -47,11 +52,7 @@ class Admission:
     def _problems(self, method: int, combo: tuple[Setting, ...], object_info: dict[str, Any]) -> list[Problem]:
         graph = copied(self._graphs[method])
         apply(graph, combo)
-        try:
-            filled_in = find_roles(graph, "").filled_in
-        except DefectForgeError:
-            filled_in = set()
-        return find_problems(graph, object_info, exempt=filled_in)
+        return find_problems(graph, object_info, exempt=filled_in(graph))
 
     def uncovered(self, accepts: Sequence[Accepts | None], jobs: Sequence[Job]) -> Job | None:
         """A job that no server may have."""
@@ -79,6 +80,43 @@ def prepare_for_all(request: Request, workflows: Sequence[Workflow], sites: Sequ
         except RequestError:
             pass
     raise errors[0]
+
+
+def admit_all(
+    admission: Admission, sites: Sequence[Site], todo: Sequence[Job], reporter: Reporter
+) -> list[Accepts | None]:
+    """Which jobs each server may have. One that may have none is told, and asked again later."""
+    if len(sites) == 1:
+        return [None]  # the plan was made for it
+    admitted: list[Accepts | None] = []
+    for site in sites:
+        accepts: Accepts | None = None
+        if site.lost is None:
+            try:
+                accepts = admission.admit(site.client)
+            except RequestError as error:
+                site.lost = left_out(site, error)
+                reporter.event("warning", {"text": f"{site.lost.problems[0].what}; going on with the others"})
+            except (ServerError, Unreachable, Unclear) as error:
+                site.lost = error if isinstance(error, ServerError) else server_error("server.unreachable", str(error))
+                reporter.event("warning", {"text": f"{site.lost.problems[0].what}; going on with the others"})
+        admitted.append(accepts)
+    working = [accepts for site, accepts in zip(sites, admitted, strict=True) if site.lost is None]
+    nobody = admission.uncovered(working, todo)
+    if nobody is not None:
+        values = ", ".join(f"{setting.title}.{setting.input}={setting.value}" for setting in nobody.varied)
+        raise request_error(
+            "plan.no_server_for_job",
+            f"no server may have job {nobody.index} ({values})",
+            where="the checks of all servers that answer",
+            expected="for every job a server with its nodes and models",
+            mend="give one server all that this job needs, or leave that value out",
+        )
+    versions = sorted({site.info.core for site in sites if site.lost is None})
+    if len(versions) > 1:
+        said = f"the servers differ ({', '.join(versions)}): the same seed may give other pixels there"
+        reporter.event("note", {"text": f"{said}; each record names its server"})
+    return admitted
 
 
 def united(infos: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -16,8 +16,9 @@ from ..graphs.graph import SHIPPED, shipped_workflows
 from ..outputs.output import check_place
 from ..reporter import Reporter
 from ..servers.worker import Timing
+from .admission import prepare_for_all
 from .fleet import Fleet, fleet
-from .prepare import load_workflow, prepare
+from .prepare import load_workflow
 from .request import Request
 from .run import drive
 
@@ -153,7 +154,5 @@ def run_one(request: CompareRequest, method: str, data: Path, ships: Fleet, repo
     )
     workflow = load_workflow(asked)
     check_place(request.out / method, data)
-    prepared = [
-        prepare(asked, [workflow], site, lambda text: reporter.event("note", {"text": text})) for site in ships.sites
-    ]
-    return drive(asked, prepared[0], ships, reporter, Timing())
+    prepared = prepare_for_all(asked, [workflow], ships.sites, lambda text: reporter.event("note", {"text": text}))
+    return drive(asked, prepared, ships, reporter, Timing())

@@ -7,16 +7,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ..amounts import duration
 from ..errors import OK
-from ..outputs.output import JOURNAL, check_place, expected_bytes, nearest_existing, resolved
+from ..outputs.output import JOURNAL, expected_bytes, nearest_existing, resolved
 from ..outputs.pairs import names
 from ..outputs.shards.reading import Measured, measured
 from ..plans.job import Job
 from ..plans.jobs import Jobs
 from ..plans.plan import Plan
 from ..reporter import Reporter
-from .prepare import each_workflow, load_workflow, prepare, selection_of
+from .admission import Admission, admit_all, prepare_for_all
+from .fleet import fleet_of
 from .request import Request
+from .run import checked
 
 FIRST = 5
 
@@ -27,17 +30,12 @@ def dry_run(request: Request, reporter: Reporter) -> int:
     Raises:
         DefectForgeError: what `run` would have said before its first job.
     """
-    from .run import allow_pixels, fleet
-
-    workflows = [load_workflow(each) for each in each_workflow(request)]
-    allow_pixels(request, reporter)
-    selection = selection_of(request)
-    selection.open()
-    if request.out is not None:
-        check_place(request.out, selection.data)
-    with fleet(request.server, request.models, reporter, request.header_file) as ships:
-        plans = [prepare(request, workflows, site, reporter.line).plan for site in ships.sites]
-    plan = plans[0]
+    workflows = checked(request, reporter)
+    with fleet_of(request, reporter) as ships:
+        prepared = prepare_for_all(request, workflows, ships.sites, reporter.line)
+        plan = prepared.plan
+        admit_all(Admission.of(prepared), ships.sites, plan.jobs, reporter)
+        servers = sum(site.lost is None for site in ships.sites)
     for note in plan.notes:
         reporter.line(note)
     reporter.line(f"{len(plan.jobs)} jobs" + shape(plan))
@@ -48,7 +46,7 @@ def dry_run(request: Request, reporter: Reporter) -> int:
     out = resolved(request.out) if request.out is not None else None
     before = measured(out) if out is not None else Measured()
     done = _done(out, plan) if out is not None and (out / JOURNAL).is_file() else 0
-    seconds, time_said = expected_time(len(plan.jobs) - done, before, len(ships.sites))
+    seconds, time_said = expected_time(len(plan.jobs) - done, before, servers)
     bytes_, disk_said = expected_disk(plan, done, before)
     if done:
         reporter.line(f"{done} of them are done already")
@@ -110,13 +108,6 @@ def expected_disk(plan: Plan, done: int, before: Measured) -> tuple[int, str]:
         return size, f"about {_megabytes(size)} ({before.bytes_a_job / 1e6:.2g} MB a job, measured in --out)"
     size = int(expected_bytes(plan) * left / max(1, len(plan.jobs)))
     return size, f"about {_megabytes(size)} (assumed: 1.5 times the photos that the pairs are made from)"
-
-
-def duration(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _megabytes(size: int) -> str:

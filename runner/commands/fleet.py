@@ -116,6 +116,16 @@ def fleet(
         yield Fleet(sites)
 
 
+def fleet_of(request: Request, reporter: Reporter) -> contextlib.AbstractContextManager[Fleet]:
+    """The servers that a request for pairs names, wants launched, or gets: what `run` works on and `--dry-run` asks.
+
+    Raises:
+        RequestError: the options do not go together; before a server is started.
+    """
+    launching = launching_of(request)
+    return fleet(request.server, request.models, reporter, request.header_file, True, launching)
+
+
 def _named(servers: Sequence[str], reporter: Reporter, headers: tuple[Header, ...], some_will_do: bool) -> list[Site]:
     clients = [Client(url, str(uuid.uuid4()), headers) for url in servers]
     for client in clients:

@@ -19,11 +19,8 @@ from ..errors import (
     NO_SERVER,
     OK,
     SOME_JOBS_FAILED,
-    RequestError,
-    ServerError,
     StorageError,
     request_error,
-    server_error,
 )
 from ..graphs.graph import Workflow
 from ..outputs.commit import Committer
@@ -36,16 +33,15 @@ from ..outputs.review import settle
 from ..plans.plan import Job, Plan, check_chosen_type
 from ..plans.source import JobSource
 from ..reporter import Reporter
-from ..servers.answers import Unclear, Unreachable
 from ..servers.following import Ending, Events, Limits, follow
 from ..servers.standing import AWAY, UP, Standings
 from ..servers.work.collect import Collector
 from ..servers.work.committing import Committing
-from ..servers.worker import Accepts, Timing, Worker
+from ..servers.worker import Timing, Worker
 from ..version import version
-from .admission import Admission, left_out, prepare_for_all
+from .admission import Admission, admit_all, prepare_for_all
 from .choice import check_keep
-from .fleet import Fleet, fleet, launching_of
+from .fleet import Fleet, fleet_of
 from .prepare import Prepared, Site, each_workflow, load_workflow, selection_of
 from .request import Request
 from .watching import Watching
@@ -57,17 +53,26 @@ def run(request: Request, reporter: Reporter, timing: Timing | None = None) -> i
     Raises:
         DefectForgeError: nothing was queued (RequestError), no server, or the output cannot be written any more.
     """
-    workflows = [load_workflow(each) for each in each_workflow(request)]
-    allow_pixels(request, reporter)
-    # What needs no server is checked before one is started.
     if request.out is None:
         raise request_error("request.incomplete", "--out is missing", expected="--out DIR", mend="--out OUT")
+    workflows = checked(request, reporter)
+    with fleet_of(request, reporter) as ships:
+        return run_on(request, workflows, ships, reporter, timing)
+
+
+def checked(request: Request, reporter: Reporter) -> list[Workflow]:
+    """The workflows of a request, after everything that can be checked before a server is started.
+
+    Raises:
+        RequestError: what is wrong with the workflows, the dataset, or the place of the output.
+    """
+    workflows = [load_workflow(each) for each in each_workflow(request)]
+    allow_pixels(request, reporter)
     selection = selection_of(request)
     check_chosen_type(selection.open(), selection)
-    check_place(request.out, selection.data)
-    launching = launching_of(request)
-    with fleet(request.server, request.models, reporter, request.header_file, True, launching) as ships:
-        return run_on(request, workflows, ships, reporter, timing)
+    if request.out is not None:
+        check_place(request.out, selection.data)
+    return workflows
 
 
 def run_on(
@@ -142,8 +147,8 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
             events.put((name, data))
 
         committing, standings = Committing(committer, source, emit), Standings()
-        admission = Admission(*((each.plan.graph, each.axes) for each in prepared.each))
-        admitted = admit_all(admission, ships, todo, reporter)
+        admission = Admission.of(prepared)
+        admitted = admit_all(admission, ships.sites, todo, reporter)
         workers = []
         for site, accepts in zip(ships.sites, admitted, strict=True):
             collectors = [
@@ -182,41 +187,6 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
         return sum_up(ours, journal, ending, reporter, out, request.until)
     finally:
         journal.close()
-
-
-def admit_all(admission: Admission, ships: Fleet, todo: Sequence[Job], reporter: Reporter) -> list[Accepts | None]:
-    """Which jobs each server may have. One that may have none is told, and asked again later."""
-    if len(ships.sites) == 1:
-        return [None]  # the plan was made for it
-    admitted: list[Accepts | None] = []
-    for site in ships.sites:
-        accepts: Accepts | None = None
-        if site.lost is None:
-            try:
-                accepts = admission.admit(site.client)
-            except RequestError as error:
-                site.lost = left_out(site, error)
-                reporter.event("warning", {"text": f"{site.lost.problems[0].what}; going on with the others"})
-            except (ServerError, Unreachable, Unclear) as error:
-                site.lost = error if isinstance(error, ServerError) else server_error("server.unreachable", str(error))
-                reporter.event("warning", {"text": f"{site.lost.problems[0].what}; going on with the others"})
-        admitted.append(accepts)
-    working = [accepts for site, accepts in zip(ships.sites, admitted, strict=True) if site.lost is None]
-    nobody = admission.uncovered(working, todo)
-    if nobody is not None:
-        values = ", ".join(f"{setting.title}.{setting.input}={setting.value}" for setting in nobody.varied)
-        raise request_error(
-            "plan.no_server_for_job",
-            f"no server may have job {nobody.index} ({values})",
-            where="the checks of all servers that answer",
-            expected="for every job a server with its nodes and models",
-            mend="give one server all that this job needs, or leave that value out",
-        )
-    versions = sorted({site.info.core for site in ships.sites if site.lost is None})
-    if len(versions) > 1:
-        said = f"the servers differ ({', '.join(versions)}): the same seed may give other pixels there"
-        reporter.event("note", {"text": f"{said}; each record names its server"})
-    return admitted
 
 
 def adopt_submitted(worker: Worker, source: JobSource, todo: Sequence[Job], journal: Journal) -> None:

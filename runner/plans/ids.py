@@ -1,7 +1,7 @@
-"""Ids of many jobs of one workflow: `job.job_id` without filling in and writing out the whole graph for each of them.
+"""Ids of jobs: sha256 over what is computed from what, the filled-in graph, the input files, the expected outputs.
 
-The graph's canonical text is cut once at every input that a job sets; a job's text is those pieces with its own values
-between them. The same bytes are hashed, so the ids are the same.
+A plan has many jobs of one workflow. Its graph's canonical text is cut once at every input that a job sets; a job's
+text is those pieces with its own values between them, the same bytes as those of its filled-in graph.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class IdTemplate:
         self._cut = [(piece, last[hole]) for piece, hole in zip(self._pieces, self._order, strict=True)]
 
     def id(self, assignments: Sequence[Assignment], inputs: Sequence[Input]) -> str:
-        """As `job_id`. `assignments` set the holes, in their order."""
+        """Of a job. `assignments` set the holes, in their order."""
         text = "".join([piece + as_json(assignments[place][2]) for piece, place in self._cut])
         graph = hashlib.sha256((text + self._rest).encode("ascii")).hexdigest()
         read = ", ".join([_read(item.node_id, item.checked.sha256, item.checked.mask_sha256) for item in inputs])

@@ -9,7 +9,6 @@ fresh process: seconds, processor seconds, and the most memory it took.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import subprocess
 import sys
@@ -18,14 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-if "defectforge" not in sys.modules:
-    spec = importlib.util.spec_from_file_location(
-        "defectforge", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None and spec.loader is not None
-    sys.modules["defectforge"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["defectforge"])
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+from by_location import import_package
+
+import_package()
 
 from defectforge.runner.graphs.roles import find_roles  # noqa: E402
 from defectforge.runner.nuts import write_dataset  # noqa: E402

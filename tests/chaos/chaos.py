@@ -32,6 +32,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
+sys.path.insert(0, str(ROOT / "tests" / "tools"))
+from made import cheapest  # noqa: E402
+
 #: Jobs that a server has at a time, and so loses with a kill.
 DEPTH = 2
 PATIENCE = 600.0
@@ -210,7 +213,7 @@ class Chaos:
         code = "import sys; from defectforge.runner.nuts import write_dataset; from pathlib import Path; "
         code += "write_dataset(Path(sys.argv[1]), n_good=1, n_defect=0, size=64, seed=3)"
         subprocess.run([sys.executable, "-c", code, str(data)], check=True, env=self.environment())
-        graph.write_text(json.dumps(GRAPH))
+        graph.write_text(json.dumps(cheapest(64)))
 
     def environment(self) -> dict[str, str]:
         package = self.folder / "package"
@@ -327,21 +330,6 @@ class Chaos:
             report.again = count(
                 "SELECT SUM(n - 1) FROM (SELECT COUNT(*) AS n FROM attempt WHERE verdict != 'not queued' GROUP BY job)"
             )
-
-
-def node(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
-
-
-#: The photo, and a mask that is drawn: as little work for the server as a pair can be.
-GRAPH = {
-    "1": node("DefectForgeLoadMVTec", "Good photo", root="", category="hazelnut", split="train", type="good", index=0),
-    "3": node("SolidMask", "Mask", value=1.0, width=64, height=64),
-    "4": node(
-        "DefectForgeSaveDefectPair", "Save pair", image=["1", 0], mask=["3", 0], filename_prefix="defectforge",
-        category="hazelnut", type="hole", source_path=["1", 2],
-    ),
-}  # fmt: skip
 
 
 class Front:

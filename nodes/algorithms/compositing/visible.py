@@ -80,22 +80,17 @@ def colour_distance(before: Floats, after: Floats, smooth: float = 1.0) -> NDArr
     return np.sqrt((lab * lab).sum(-1)).astype(np.float32)
 
 
-def noise_floor(distance: Floats, quiet: Bools | None = None) -> float:
+def noise_floor(distance: Floats, quiet: Bools) -> float:
     """Colour distance below which a change is the machinery's, not the defect's.
 
     Args:
         distance: ``[H, W]``, as `colour_distance` gives it.
         quiet: ``[H, W]``, where nothing was meant to change but the picture went through the autoencoder all the same
-            (the crop outside its denoise mask): 95 % of it lies below the floor. None: unknown; then most of the
-            picture is taken to be unchanged, and the floor is its median plus four robust standard deviations.
+            (the crop outside its denoise mask): 95 % of it lies below the floor. Of a picture that was repainted as a
+            whole nothing is known to be quiet: `repainted.drift_floor`.
     """
-    values = distance if quiet is None else distance[quiet]
-    if values.size < 64:
-        return 0.0
-    if quiet is not None:
-        return float(np.percentile(values, 95))
-    middle = float(np.median(values))
-    return middle + 4.0 * 1.4826 * float(np.median(np.abs(values - middle)))
+    values = distance[quiet]
+    return float(np.percentile(values, 95)) if values.size >= 64 else 0.0
 
 
 def visible_change(

@@ -23,18 +23,15 @@ from defectforge.runner.reporter import Reporter
 from defectforge.runner.servers.worker import Timing
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parents[1] / "tools"))
+from made import loader, saver, titled  # noqa: E402
+
 NUT_SIZE = 192
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def titled(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
-
-
 PLACE = {
-    "1": titled(
-        "DefectForgeLoadMVTec", "Good photo", root="", category="hazelnut", split="train", type="good", index=0
-    ),
+    "1": loader("Good photo"),
     "2": titled(
         "DefectForgeObjectMask",
         "Object mask",
@@ -59,16 +56,7 @@ PLACE = {
         grow=6.0,
         feather=8.0,
     ),
-    "4": titled(
-        "DefectForgeSaveDefectPair",
-        "Save pair",
-        image=["1", 0],
-        mask=["3", 0],
-        filename_prefix="defectforge",
-        category="hazelnut",
-        type="hole",
-        source_path=["1", 2],
-    ),
+    "4": saver(source_path=["1", 2]),
 }
 
 
@@ -263,3 +251,44 @@ class Pairs:
 @pytest.fixture
 def pairs() -> type[Pairs]:
     return Pairs
+
+
+STUB = Path(__file__).resolve().parents[2] / "chaos" / "stub_server.py"
+
+#: What a ComfyUI is to whoever launches it: main.py with its options; behind them the scripted server.
+MAIN = """
+import json, os, runpy, sys
+arguments = sys.argv[1:]
+value = lambda name: arguments[arguments.index(name) + 1]
+folder = os.path.dirname(value("--output-directory"))
+with open(os.environ["TOLD"], "a") as told:
+    print(json.dumps([os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), arguments]), file=told)
+if os.environ.get("DIES"):
+    sys.exit("CUDA error: out of memory")
+sys.argv = ["stub", value("--port"), folder, os.environ["OBJECT_INFO"], "0.1"]
+runpy.run_path(os.environ["STUB"], run_name="__main__")
+"""
+OPTIONS = " ".join(f'"--{kind}-directory"' for kind in ("input", "output", "temp", "user")) + ' "--disable-auto-launch"'
+
+
+@pytest.fixture
+def home(tmp_path: Path, environment: dict[str, str], known_nodes: dict[str, Any]) -> Path:
+    """A checkout with our pack in it."""
+    home = tmp_path / "ComfyUI"
+    (home / "comfy").mkdir(parents=True)
+    (home / "main.py").write_text(MAIN)
+    (home / "comfy" / "cli_args.py").write_text(OPTIONS)
+    pack = home / "custom_nodes" / "ours"
+    pack.mkdir(parents=True)
+    (pack / "pyproject.toml").write_text('[project]\nname = "defectforge"\n')
+    info = tmp_path / "object_info.json"
+    info.write_text(json.dumps(known_nodes))
+    environment |= {"TOLD": str(tmp_path / "told"), "OBJECT_INFO": str(info), "STUB": str(STUB)}
+    environment.pop("CUDA_VISIBLE_DEVICES", None)
+    return home
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Callable[[], list[tuple[int, str | None, list[str]]]]:
+    """(process, GPU, arguments) of each start of that ComfyUI."""
+    return lambda: [tuple(json.loads(text)) for text in (tmp_path / "told").read_text().splitlines()]

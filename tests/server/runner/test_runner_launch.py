@@ -17,39 +17,7 @@ from defectforge.runner.errors import BAD_REQUEST, OK, RequestError
 from defectforge.runner.servers.local import comfyui, gpus
 
 Spawn = Callable[..., subprocess.Popen[str]]
-STUB = Path(__file__).resolve().parents[2] / "chaos" / "stub_server.py"
-
-#: What a ComfyUI is to whoever launches it: main.py with its options; behind them the scripted server.
-MAIN = """
-import json, os, runpy, sys
-arguments = sys.argv[1:]
-value = lambda name: arguments[arguments.index(name) + 1]
-folder = os.path.dirname(value("--output-directory"))
-with open(os.environ["TOLD"], "a") as told:
-    print(json.dumps([os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES"), arguments]), file=told)
-if os.environ.get("DIES"):
-    sys.exit("CUDA error: out of memory")
-sys.argv = ["stub", value("--port"), folder, os.environ["OBJECT_INFO"], "0.1"]
-runpy.run_path(os.environ["STUB"], run_name="__main__")
-"""
-OPTIONS = " ".join(f'"--{kind}-directory"' for kind in ("input", "output", "temp", "user")) + ' "--disable-auto-launch"'
-
-
-@pytest.fixture
-def home(tmp_path: Path, environment: dict[str, str], known_nodes: dict[str, Any]) -> Path:
-    """A checkout with our pack in it."""
-    home = tmp_path / "ComfyUI"
-    (home / "comfy").mkdir(parents=True)
-    (home / "main.py").write_text(MAIN)
-    (home / "comfy" / "cli_args.py").write_text(OPTIONS)
-    pack = home / "custom_nodes" / "ours"
-    pack.mkdir(parents=True)
-    (pack / "pyproject.toml").write_text('[project]\nname = "defectforge"\n')
-    info = tmp_path / "object_info.json"
-    info.write_text(json.dumps(known_nodes))
-    environment |= {"TOLD": str(tmp_path / "told"), "OBJECT_INFO": str(info), "STUB": str(STUB)}
-    environment.pop("CUDA_VISIBLE_DEVICES", None)
-    return home
+Told = Callable[[], list[tuple[int, str | None, list[str]]]]
 
 
 @pytest.fixture
@@ -58,23 +26,18 @@ def line(nuts: Path, place_workflow: Path, home: Path, tmp_path: Path) -> list[A
     return [*base, "--comfyui", home]
 
 
-def told(tmp_path: Path) -> list[tuple[int, str | None, list[str]]]:
-    """(process, GPU, arguments) of each start."""
-    return [tuple(json.loads(text)) for text in (tmp_path / "told").read_text().splitlines()]
-
-
 def after(arguments: list[str], name: str) -> str:
     return arguments[arguments.index(name) + 1]
 
 
 def test_each_has_a_gpu_a_port_and_folders_of_its_own(
-    cli: Any, line: list[Any], tmp_path: Path, pairs: Any, environment: dict[str, str]
+    cli: Any, line: list[Any], tmp_path: Path, pairs: Any, environment: dict[str, str], told: Told
 ) -> None:
     environment["CUDA_VISIBLE_DEVICES"] = "3,GPU-7"
     done = cli(*line, "--launch", 2, "--count", 8, "--comfyui-args", "--fp16-vae --reserve-vram 1")
     assert done.returncode == OK, done.stderr
     pairs(tmp_path / "out").assert_whole(8)
-    started = told(tmp_path)
+    started = told()
     assert sorted(gpu or "" for _, gpu, _ in started) == ["3", "GPU-7"]
     for name in ("--port", "--output-directory", "--input-directory", "--temp-directory", "--user-directory"):
         assert len({after(arguments, name) for _, _, arguments in started}) == 2, name
@@ -84,27 +47,27 @@ def test_each_has_a_gpu_a_port_and_folders_of_its_own(
     assert not any(Path(after(arguments, "--user-directory")).exists() for *_, arguments in started)
 
 
-def test_a_dead_one_is_started_anew(spawn: Spawn, line: list[Any], tmp_path: Path, pairs: Any) -> None:
+def test_a_dead_one_is_started_anew(spawn: Spawn, line: list[Any], tmp_path: Path, pairs: Any, told: Told) -> None:
     process = spawn(*line, "--launch", 2, "--count", 30, "--json")
     assert process.stdout is not None
     done = 0
     for text in process.stdout:
         done += json.loads(text)["event"] == "done"
         if done == 4:
-            os.kill(told(tmp_path)[0][0], 9)
+            os.kill(told()[0][0], 9)
             done += 1
     assert process.wait() == OK
     pairs(tmp_path / "out").assert_whole(30)
-    assert len(told(tmp_path)) == 3
+    assert len(told()) == 3
 
 
-def test_kill_9_of_the_runner_leaves_nothing(spawn: Spawn, line: list[Any], tmp_path: Path) -> None:
+def test_kill_9_of_the_runner_leaves_nothing(spawn: Spawn, line: list[Any], told: Told) -> None:
     process = spawn(*line, "--launch", 2, "--count", 400, "--json")
     assert process.stdout is not None
     for text in process.stdout:
         if json.loads(text)["event"] == "done":
             break
-    servers = [psutil.Process(pid) for pid, *_ in told(tmp_path)]
+    servers = [psutil.Process(pid) for pid, *_ in told()]
     guards = [parent for server in servers if (parent := server.parent()) is not None]
     assert len(servers) == len(guards) == 2
     process.kill()
