@@ -205,10 +205,10 @@ def adopt_submitted(worker: Worker, source: JobSource, todo: Sequence[Job], jour
 def sum_up(
     ours: Sequence[str], journal: Journal, ending: Ending, reporter: Reporter, out: Path, until: int | None = None
 ) -> int:
-    states, given = journal.states(), journal.pairs_given()
-    of_ours = [states[job_id] for job_id in ours]
-    done, failed = of_ours.count(DONE), of_ours.count(FAILED)
-    pairs = sum(given.get(job_id, 0) for job_id in ours)
+    there = journal.states()
+    of_ours = [there[job_id] for job_id in ours]
+    done, failed = (sum(state == which for state, _ in of_ours) for which in (DONE, FAILED))
+    pairs = sum(given for _, given in of_ours)
     text = f"{pairs} of {until or len(ours)} pairs are in {out}"
     if until is None and pairs > done:
         text = f"{pairs} pairs from {done} of {len(ours)} jobs are in {out}"

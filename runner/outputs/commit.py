@@ -173,9 +173,11 @@ class Committer:
         """Whether a job that is done has all its files and lines."""
         # As it was written, so without a parser: there may be a hundred thousand. Anything else is looked at again.
         paths = PATH.findall(text or "")
-        if not paths or not all(path in there for path in paths):
+        if not paths or not there.holds(paths):
             return False
         pairs = text.count('"role": "image"')
+        if pairs == 1:
+            return job_id in self._manifest
         return all((f"{job_id}-{place + 1}" if place else job_id) in self._manifest for place in range(pairs))
 
     def _mend(self, row: dict[str, Any], there: Listing) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 #: Straight to the system: a buffer between would cost more than a file of this size does.
@@ -76,11 +77,20 @@ class Listing:
         self._folders: dict[str, set[str]] = {}
 
     def __contains__(self, name: str) -> bool:
-        folder, _, file = name.rpartition("/")
-        names = self._folders.get(folder)
-        if names is None:
-            names = set()
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._root / folder) as entries:
-                names = {entry.name for entry in entries if entry.is_file()}
-            self._folders[folder] = names
-        return file in names
+        return self.holds((name,))
+
+    def holds(self, names: Iterable[str]) -> bool:
+        """Whether all of them are there."""
+        for name in names:
+            folder, _, file = name.rpartition("/")
+            there = self._folders.get(folder)
+            if there is None:
+                there = self._folders[folder] = self._listed(folder)
+            if file not in there:
+                return False
+        return True
+
+    def _listed(self, folder: str) -> set[str]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._root / folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+        return set()

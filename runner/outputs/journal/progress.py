@@ -57,23 +57,12 @@ class Progress(Database):
     def state(self, job_id: str) -> str:
         return str(self.row(job_id)["state"])
 
-    def states(self) -> dict[str, str]:
-        """The state of every job, by id."""
-        with self._lock:
-            return {job_id: sys.intern(state) for job_id, state in self._rows("SELECT id, state FROM job")}
-
-    def all_states(self) -> dict[str, tuple[str, int]]:
+    def states(self) -> dict[str, tuple[str, int]]:
         """The state of every job and how many pairs it has given, by id."""
         # Counted by the database: the outputs of a hundred thousand jobs are too much to hold at once.
         sql = f"SELECT id, state, CASE state WHEN '{DONE}' THEN {PAIRS} ELSE 0 END FROM job"
         with self._lock:
             return {job_id: (sys.intern(state), pairs) for job_id, state, pairs in self._rows(sql)}
-
-    def pairs_given(self) -> dict[str, int]:
-        """How many pairs each job that is done has given."""
-        # Counted by the database: the outputs of a hundred thousand jobs are too much to hold at once.
-        with self._lock:
-            return dict(self._rows(f"SELECT id, {PAIRS} FROM job WHERE state='{DONE}'"))
 
     def outputs_done(self) -> Iterator[tuple[str, str]]:
         """(id, outputs as JSON) of every job that is done. Not to be mixed with writing."""

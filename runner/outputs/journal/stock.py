@@ -26,7 +26,7 @@ def take_stock(journal: Progress, plan: Plan) -> Stock:
     ours: list[str] = []
     todo: list[Job] = []
     pairs = 0
-    there = journal.all_states()
+    there = journal.states()
     # Most jobs of a run that goes on are done, and of those the id is enough.
     for place, job_id in enumerate(plan.ids):
         state, given = there.get(job_id, (None, 0))
