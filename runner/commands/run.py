@@ -26,7 +26,7 @@ from ..graphs.graph import Workflow
 from ..outputs.commit import Committer
 from ..outputs.files import write_whole
 from ..outputs.hashes import remembered_sha256
-from ..outputs.journal import DONE, FAILED, SUBMITTED, Journal
+from ..outputs.journal import DONE, FAILED, SUBMITTED, Journal, take_stock
 from ..outputs.manifest import Manifest
 from ..outputs.output import JOURNAL, MANIFEST, check_place, check_space, resolved
 from ..outputs.review import settle
@@ -133,17 +133,11 @@ def drive(request: Request, prepared: Prepared, ships: Fleet, reporter: Reporter
         adopted = committer.recover()
         if adopted:
             reporter.event("note", {"text": f"{adopted} finished pairs of an interrupted run were taken over"})
-        journal.add(prepared.plan.jobs, keep)
+        stock = take_stock(journal, prepared.plan)
+        ours, todo = stock.ours, stock.todo
         graph_names = [keep_graph(out, each.plan) for each in prepared.each]
-        states, given = journal.states(), journal.pairs_given()
-        ours = [job.id for job in prepared.plan.jobs]
-        todo = [job for job in prepared.plan.jobs if states[job.id] != DONE]
-        for job in todo:
-            if states[job.id] == FAILED:
-                journal.renew(job.id)
         reporter.begin(len(ours), len(ours) - len(todo), str(out))
-        done = sum(given.get(job_id, 0) for job_id in ours)
-        wanted = None if request.until is None else request.until - done
+        wanted = None if request.until is None else request.until - stock.pairs
         rounds = journal.all_rounds()
         todo = [job.redrawn(rounds.get(job.id, 0)) for job in todo] if wanted is None or wanted > 0 else []
         source = JobSource(todo, wanted)
@@ -211,10 +205,10 @@ def adopt_submitted(worker: Worker, source: JobSource, todo: Sequence[Job], jour
 def sum_up(
     ours: Sequence[str], journal: Journal, ending: Ending, reporter: Reporter, out: Path, until: int | None = None
 ) -> int:
-    states, given = journal.states(), journal.pairs_given()
-    of_ours = [states[job_id] for job_id in ours]
-    done, failed = of_ours.count(DONE), of_ours.count(FAILED)
-    pairs = sum(given.get(job_id, 0) for job_id in ours)
+    there = journal.states()
+    of_ours = [there[job_id] for job_id in ours]
+    done, failed = (sum(state == which for state, _ in of_ours) for which in (DONE, FAILED))
+    pairs = sum(given for _, given in of_ours)
     text = f"{pairs} of {until or len(ours)} pairs are in {out}"
     if until is None and pairs > done:
         text = f"{pairs} pairs from {done} of {len(ours)} jobs are in {out}"

@@ -62,20 +62,12 @@ class Committer:
 
     def __init__(self, out: Path, journal: Journal, manifest: Manifest, keep: int = 1) -> None:
         self.out, self._journal, self._manifest, self._keep = out, journal, manifest, keep
+        self._root = os.fspath(out)
 
     def refuse(self, job: Job, refused: list[dict[str, Any]]) -> None:
         """Remember the draws of this round that are not kept."""
         if refused:
             self._journal.refuse(job.id, job.round, job.seed, refused, whole=False)
-
-    def commit(self, job_id: str, fetched: Fetched | Sequence[Fetched], record: dict[str, Any]) -> dict[str, Any]:
-        """Name all pairs of a job, or none. Returns the record of the first.
-
-        Raises:
-            StorageError: the disk is full or not writable; the job can be committed again later.
-        """
-        pairs = (fetched,) if isinstance(fetched, Fetched) else tuple(fetched)
-        return self.commit_all([Made(job_id, pairs, record)])[0]
 
     def commit_all(self, made: Sequence[Made]) -> list[dict[str, Any]]:
         """Name the pairs of several jobs, or none of them: one sync of journal and manifest for all.
@@ -84,14 +76,14 @@ class Committer:
             The record of each job's first pair.
 
         Raises:
-            StorageError: as `commit`.
+            StorageError: the disk is full or not writable; the jobs can be committed again later.
         """
         jobs = [self._written(job) for job in made]
         outputs = [output for job in jobs for output in job.outputs]
         try:
             for job in jobs:
                 for output, data in zip(job.outputs, job.contents, strict=True):
-                    _write_part(self.out / output["path"], data)
+                    _write_part(self._final(output), data)
             with self._journal.together():
                 for job in jobs:
                     records: Any = job.records if len(job.records) > 1 else job.records[0]
@@ -106,15 +98,15 @@ class Committer:
         return [job.records[0] for job in jobs]
 
     def _written(self, made: Made) -> _Written:
-        row = self._journal.row(made.job_id)
+        category, type_, first = self._journal.filed_as(made.job_id)
         job = _Written(made.job_id)
         for place, pair in enumerate(made.pairs):
-            image_name, mask_name = names(row["category"], row["type"], row["number"] + place, pair.mask is not None)
+            image_name, mask_name = names(category, type_, first + place, pair.mask is not None)
             said: dict[str, Any] = {
                 **made.record,
                 **pair.record,
                 "id": f"{made.job_id}-{place + 1}" if place else made.job_id,
-                "number": row["number"] + place,
+                "number": first + place,
                 "image": {"path": image_name, "sha256": _sha256(pair.image), "size": list(pair.size)},
                 "mask": None,
             }
@@ -128,21 +120,24 @@ class Committer:
             job.records.append(said)
         return job
 
+    def _final(self, output: dict[str, str]) -> str:
+        return f"{self._root}/{output['path']}"
+
     def _withdraw(self, outputs: list[dict[str, str]]) -> None:
         """Take back what was not named yet: nothing half-written waits for the next run on a full disk."""
         for output in outputs:
             with contextlib.suppress(OSError):
-                part_of(self.out / output["path"]).unlink(missing_ok=True)
+                os.unlink(_part(self._final(output)))
 
     def _finish(self, jobs: Sequence[tuple[str, list[dict[str, Any]], list[dict[str, str]]]]) -> None:
-        folders: dict[Path, None] = {}
+        folders: dict[str, None] = {}
         for _, _, outputs in jobs:
             for output in outputs:
-                final = self.out / output["path"]
+                final = self._final(output)
                 # The folder of a mask before the folder of its image, and the mask's name before the image's.
-                folders[final.parent] = None
+                folders[os.path.dirname(final)] = None
                 with contextlib.suppress(FileNotFoundError):
-                    os.replace(part_of(final), final)
+                    os.replace(_part(final), final)
         for folder in folders:
             sync_folder(folder)
         self._manifest.append(*(record for _, records, _ in jobs for record in records))
@@ -178,9 +173,11 @@ class Committer:
         """Whether a job that is done has all its files and lines."""
         # As it was written, so without a parser: there may be a hundred thousand. Anything else is looked at again.
         paths = PATH.findall(text or "")
-        if not paths or not all(path in there for path in paths):
+        if not paths or not there.holds(paths):
             return False
         pairs = text.count('"role": "image"')
+        if pairs == 1:
+            return job_id in self._manifest
         return all((f"{job_id}-{place + 1}" if place else job_id) in self._manifest for place in range(pairs))
 
     def _mend(self, row: dict[str, Any], there: Listing) -> None:
@@ -218,14 +215,22 @@ class Committer:
                         path.unlink()
 
 
-def _write_part(final: Path, data: bytes) -> None:
-    final.parent.mkdir(parents=True, exist_ok=True)
+def _part(final: str) -> str:
+    return f"{final}.part"
+
+
+def _write_part(final: str, data: bytes) -> None:
+    part = _part(final)
     try:
-        write_synced(part_of(final), data)
+        try:
+            write_synced(part, data)
+        except FileNotFoundError:  # the first one in its folder
+            os.makedirs(os.path.dirname(final), exist_ok=True)
+            write_synced(part, data)
     except BaseException:
         # A full disk gets back what it can; a killed process leaves it to `recover`.
         with contextlib.suppress(OSError):
-            part_of(final).unlink(missing_ok=True)
+            os.unlink(part)
         raise
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+#: Straight to the system: a buffer between would cost more than a file of this size does.
+WRITE = os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0)
 
 
 def part_of(path: Path) -> Path:
@@ -23,14 +27,39 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def write_synced(path: Path | str, data: bytes) -> None:
+    """Write a file that is on the disk when this returns. Raises OSError."""
+    descriptor = os.open(path, WRITE | os.O_TRUNC, 0o666)
+    try:
+        _write(descriptor, data)
+    finally:
+        os.close(descriptor)
 
 
-def sync_folder(folder: Path) -> None:
+def append_synced(path: Path, data: bytes) -> None:
+    """Put bytes at the end of a file, all or none, on the disk when this returns. Raises OSError."""
+    descriptor = os.open(path, WRITE | os.O_APPEND, 0o666)
+    try:
+        whole = os.fstat(descriptor).st_size
+        try:
+            _write(descriptor, data)
+        except OSError:
+            # A full disk takes a part of it: take it back, others may read this file now.
+            with contextlib.suppress(OSError):
+                os.truncate(path, whole)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    os.fsync(descriptor)
+
+
+def sync_folder(folder: Path | str) -> None:
     """Makes a rename durable; Windows has no such call."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
@@ -48,11 +77,20 @@ class Listing:
         self._folders: dict[str, set[str]] = {}
 
     def __contains__(self, name: str) -> bool:
-        folder, _, file = name.rpartition("/")
-        names = self._folders.get(folder)
-        if names is None:
-            names = set()
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._root / folder) as entries:
-                names = {entry.name for entry in entries if entry.is_file()}
-            self._folders[folder] = names
-        return file in names
+        return self.holds((name,))
+
+    def holds(self, names: Iterable[str]) -> bool:
+        """Whether all of them are there."""
+        for name in names:
+            folder, _, file = name.rpartition("/")
+            there = self._folders.get(folder)
+            if there is None:
+                there = self._folders[folder] = self._listed(folder)
+            if file not in there:
+                return False
+        return True
+
+    def _listed(self, folder: str) -> set[str]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._root / folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+        return set()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from ..errors import did_you_mean, request_error
-from .files import write_whole
+from .files import append_synced, write_whole
 
 
 class Manifest:
@@ -53,17 +51,7 @@ class Manifest:
         new = {record["id"]: line_of(record) for record in records if record["id"] not in self._ids}
         if not new:
             return
-        whole = self.path.stat().st_size if self.path.exists() else 0
-        try:
-            with self.path.open("ab") as file:
-                file.write(b"".join(new.values()))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            # A full disk takes a part of a line: take it back, others may read this file now.
-            with contextlib.suppress(OSError):
-                os.truncate(self.path, whole)
-            raise
+        append_synced(self.path, b"".join(new.values()))
         self._ids.update(new)
 
     def __contains__(self, pair_id: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -22,7 +22,8 @@ Hole = tuple[str, str]  # node id, input
 class IdTemplate:
     """Ids of the jobs that set exactly `holes` (and the saver's prefix) in `graph`."""
 
-    def __init__(self, graph: Graph, saver: str, holes: Iterable[Hole]) -> None:
+    def __init__(self, graph: Graph, saver: str, holes: Sequence[Hole]) -> None:
+        """`holes` in the order in which jobs set them; of several values of one input the last one counts."""
         marks = {hole: f"<{secrets.token_hex(16)}>" for hole in dict.fromkeys(holes)}
         marked = copied(graph)
         for (node_id, name), mark in marks.items():
@@ -37,21 +38,27 @@ class IdTemplate:
             self._pieces.append(text[begin:position])
             begin = position + length
         self._rest = text[begin:]
+        last = {hole: place for place, hole in enumerate(holes)}
+        self._cut = [(piece, last[hole]) for piece, hole in zip(self._pieces, self._order, strict=True)]
 
     def id(self, assignments: Sequence[Assignment], inputs: Sequence[Input]) -> str:
-        """Of a job. Of several assignments of one input the last one counts."""
-        values = {(node_id, name): value for node_id, name, value in assignments}
-        text = "".join(piece + as_json(values[hole]) for piece, hole in zip(self._pieces, self._order, strict=True))
+        """Of a job. `assignments` set the holes, in their order."""
+        text = "".join([piece + as_json(assignments[place][2]) for piece, place in self._cut])
         graph = hashlib.sha256((text + self._rest).encode("ascii")).hexdigest()
-        read = [[item.node_id, item.checked.sha256, item.checked.mask_sha256] for item in inputs]
-        content = {"graph": graph, "inputs": read, "outputs": ["image", "mask"]}
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        read = ", ".join([_read(item.node_id, item.checked.sha256, item.checked.mask_sha256) for item in inputs])
+        content = f'{{"graph": "{graph}", "inputs": [{read}], "outputs": ["image", "mask"]}}'
+        return hashlib.sha256(content.encode()).hexdigest()
 
     @property
     def skeleton(self) -> str:
         """What jobs of one template have in common; two workflows that compute the same have the same one."""
         holes = "".join(f"{piece}<{hole}>" for piece, hole in zip(self._pieces, self._order, strict=True))
         return hashlib.sha256((holes + self._rest).encode()).hexdigest()
+
+
+@lru_cache(maxsize=4096)
+def _read(node_id: str, sha256: str, mask_sha256: str | None) -> str:
+    return json.dumps([node_id, sha256, mask_sha256])
 
 
 def as_json(value: Any) -> str:

@@ -25,6 +25,7 @@ MOST_MESSAGES = 10_000
 """Messages that wait to be read; a server that floods us loses the rest."""
 CHATTER = '{"type": "progress_state"'
 PROGRESS = '{"type": "progress"'
+RECEIVE = 1 << 16
 PROGRESS_EVERY = 0.1
 """Seconds between two messages of progress that are passed on."""
 
@@ -51,6 +52,13 @@ def message_of(frame: str) -> Message | None:
         return None
     data = content.get("data")
     return Message(str(content.get("type")), data if isinstance(data, dict) else {})
+
+
+class _Socket(websocket.WebSocket):
+    """Takes what has come in at once. The library asks the system for each part of each frame by itself."""
+
+    def _recv(self, bufsize: int) -> Any:
+        return super()._recv(max(bufsize, RECEIVE))  # it keeps what is too much for the next frame
 
 
 class Listener:
@@ -123,6 +131,7 @@ class Listener:
         return websocket.create_connection(
             f"{self._address.websocket_url}/ws?clientId={self._client_id}",
             timeout=10,
+            class_=_Socket,
             header=[f"{name}: {value}" for name, value in self._address.headers],
             # Without an Origin: a server behind another name would refuse ours (403).
             suppress_origin=True,

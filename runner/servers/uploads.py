@@ -11,7 +11,7 @@ import hashlib
 from pathlib import Path, PurePosixPath
 
 from ..errors import request_error
-from ..plans.plan import Job
+from ..plans.plan import Input, Job
 from .client import Client, Unclear
 
 
@@ -21,7 +21,8 @@ class Uploads:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._there: set[str] = set()
-        self._known: set[tuple[str, str, str | None]] = set()
+        self._known: dict[int, Input] = {}
+        """Inputs that are there with their masks, by identity: thousands of jobs share one."""
 
     def clear(self) -> None:
         self._there.clear()
@@ -35,14 +36,13 @@ class Uploads:
             Unreachable, Unclear: as the client's calls.
         """
         for item in job.files:
-            photo, checked = item.checked.photo, item.checked
-            known = (item.address, checked.sha256, checked.mask_sha256)
-            if known in self._known:
+            if id(item) in self._known:
                 continue
-            self._bring(photo.path, item.address, item.checked.sha256)
-            for mask, address, sha256 in zip(photo.masks, item.mask_addresses, item.checked.mask_sha256s, strict=True):
+            photo, checked = item.checked.photo, item.checked
+            self._bring(photo.path, item.address, checked.sha256)
+            for mask, address, sha256 in zip(photo.masks, item.mask_addresses, checked.mask_sha256s, strict=True):
                 self._bring(mask, address, sha256)
-            self._known.add(known)
+            self._known[id(item)] = item
 
     def _bring(self, path: Path, address: str, sha256: str) -> None:
         if address in self._there:

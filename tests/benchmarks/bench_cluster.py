@@ -33,7 +33,7 @@ from defectforge.runner.cluster.home import Home  # noqa: E402
 from defectforge.runner.cluster.store import Store, name_of, pack  # noqa: E402
 from defectforge.runner.graphs.roles import find_roles  # noqa: E402
 from defectforge.runner.nuts import write_dataset  # noqa: E402
-from defectforge.runner.outputs.commit import Committer  # noqa: E402
+from defectforge.runner.outputs.commit import Committer, Made  # noqa: E402
 from defectforge.runner.outputs.journal import Journal  # noqa: E402
 from defectforge.runner.outputs.manifest import Manifest  # noqa: E402
 from defectforge.runner.outputs.output import JOURNAL, MANIFEST  # noqa: E402
@@ -144,7 +144,7 @@ def shard(place: Path, part: int) -> tuple[Path, Path]:
     for job in jobs:
         pair = Fetched(image.getvalue(), mask.getvalue(), {"label": "given"}, (SIDE, SIDE), 1.0)
         journal.submitted(job.id, "bench", "prompt")
-        committer.commit(job.id, pair, {"seed": job.index, "assignments": ["x" * 3000]})
+        committer.commit_all([Made(job.id, (pair,), {"seed": job.index, "assignments": ["x" * 3000]})])
     journal.close()
     return place, place.with_suffix(".tar")
 

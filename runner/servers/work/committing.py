@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +17,10 @@ from .fetching import Returned
 Emit = Callable[[str, dict[str, Any]], None]
 #: Jobs that are committed together: few enough that a slow disk still shows progress.
 MOST_AT_ONCE = 32
+#: For so many it is not waited any longer; less than a window may have uncommitted.
+ENOUGH = 4
+LINGER = 0.05
+"""Seconds."""
 
 
 class Committing:
@@ -49,13 +53,23 @@ class Committing:
     def _run(self) -> None:
         going_on = True
         while going_on:
-            batch = [self._waiting.get()]
-            with contextlib.suppress(queue.Empty):
-                while len(batch) < MOST_AT_ONCE and batch[-1] is not None:
-                    batch.append(self._waiting.get_nowait())
+            batch = self._gathered()
             if batch[-1] is None:
                 going_on = False
             self._commit([item for item in batch if item is not None])
+
+    def _gathered(self) -> list[tuple[Collected, Returned] | None]:
+        """What is there, and what comes within a moment while other jobs are in hand: a sync of journal, manifest and
+        folders costs the same for one job as for several. Nothing waits for it but the names of the files."""
+        batch = [self._waiting.get()]
+        deadline = time.monotonic() + LINGER
+        while batch[-1] is not None and len(batch) < MOST_AT_ONCE:
+            wait = deadline - time.monotonic() if len(batch) < ENOUGH and self._source.in_hand > len(batch) else 0.0
+            try:
+                batch.append(self._waiting.get(timeout=max(0.0, wait)))
+            except queue.Empty:
+                break
+        return batch
 
     def _commit(self, batch: list[tuple[Collected, Returned]]) -> None:
         if not batch:

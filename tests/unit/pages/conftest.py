@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from defectforge.nodes.algorithms.run_length import encode as to_run_lengths
-from defectforge.runner.outputs.commit import Committer
+from defectforge.runner.outputs.commit import Committer, Made
 from defectforge.runner.outputs.journal import Journal
 from defectforge.runner.outputs.manifest import Manifest
 from defectforge.runner.outputs.pairs import Fetched, names
@@ -93,7 +93,7 @@ def write_run(
             }
             said = Fetched(png(picture), png(mask.astype(np.uint8) * 255) if labelled else None, {}, size, 0.1)
             if few:
-                committer.commit(job.id, said, record)
+                committer.commit_all([Made(job.id, (said,), record)])
             else:
                 plain.append(_plainly(out, job, said, record))
         if plain:

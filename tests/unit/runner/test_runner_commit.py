@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from defectforge.runner.errors import RequestError, StorageError
 from defectforge.runner.outputs import commit as module
-from defectforge.runner.outputs.commit import Committer
+from defectforge.runner.outputs.commit import Committer, Made
 from defectforge.runner.outputs.journal import DONE, PENDING, Journal
 from defectforge.runner.outputs.manifest import Manifest, read
 from defectforge.runner.outputs.pairs import Fetched, NotAPair, NothingKept, announced, names, verify
@@ -44,6 +44,9 @@ class Place:
         self.manifest = Manifest(out / "manifest.jsonl")
         self.committer = Committer(out, self.journal, self.manifest)
         self.adopted = self.committer.recover()
+
+    def commit(self, job_id: str, record: dict[str, Any], pair: Fetched = PAIR) -> dict[str, Any]:
+        return self.committer.commit_all([Made(job_id, (pair,), record)])[0]
 
     def files(self) -> list[str]:
         return sorted(p.relative_to(self.out).as_posix() for p in self.out.rglob("*.png*"))
@@ -96,7 +99,7 @@ def test_killed_at_any_moment_the_next_run_has_the_pair_once(
     place.journal.add([job])
     with monkeypatch.context() as patched, pytest.raises(Killed):
         kill_at(patched, owner, name, call, after)
-        place.committer.commit(job.id, PAIR, {"seed": 1})
+        place.commit(job.id, {"seed": 1})
     images = [f for f in place.files() if f.endswith("000000.png")]
     assert not images or (place.out / "hazelnut/ground_truth/hole/000000_mask.png").exists(), "an image without mask"
 
@@ -104,7 +107,7 @@ def test_killed_at_any_moment_the_next_run_has_the_pair_once(
     if place.journal.state(job.id) != DONE:
         assert place.journal.state(job.id) == PENDING
         assert place.files() == [], "leftovers of a job that will be done again"
-        place.committer.commit(job.id, PAIR, {"seed": 1})
+        place.commit(job.id, {"seed": 1})
     assert place.files() == ["hazelnut/ground_truth/hole/000000_mask.png", "hazelnut/test/hole/000000.png"]
     assert [record["id"] for record in read(place.manifest.path)] == [job.id]
     assert (place.out / "hazelnut/test/hole/000000.png").read_bytes() == IMAGE
@@ -113,12 +116,12 @@ def test_killed_at_any_moment_the_next_run_has_the_pair_once(
 def test_deleted_files_are_made_again_and_recorded_once(open_place: Any) -> None:
     place, job = open_place(), Job(0)
     place.journal.add([job])
-    place.committer.commit(job.id, PAIR, {})
+    place.commit(job.id, {})
     (place.out / "hazelnut/ground_truth/hole/000000_mask.png").unlink()
     place = open_place()
     assert place.journal.state(job.id) == PENDING
     assert place.files() == [], "an image without its mask must not stay"
-    place.committer.commit(job.id, PAIR, {})
+    place.commit(job.id, {})
     assert len(read(place.manifest.path)) == 1
 
 
@@ -126,7 +129,7 @@ def test_a_lost_manifest_is_written_again_from_the_journal(open_place: Any) -> N
     place = open_place()
     place.journal.add([Job(0), Job(1)])
     for n in range(2):
-        place.committer.commit(Job(n).id, PAIR, {})
+        place.commit(Job(n).id, {})
     before = read(place.manifest.path)
     place.manifest.path.unlink()
     assert read(open_place().manifest.path) == before
@@ -155,7 +158,7 @@ def test_a_full_disk_is_one_clear_error(open_place: Any, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(module, "_write_part", full)
     with pytest.raises(StorageError, match="No space left on device"):
-        place.committer.commit(job.id, PAIR, {})
+        place.commit(job.id, {})
 
 
 def test_two_runs_on_one_folder_are_refused(open_place: Any) -> None:
@@ -214,7 +217,7 @@ def test_success_without_the_declared_outputs_is_no_success(history: Any, reason
 def test_the_record_says_where_the_pair_is(open_place: Any) -> None:
     place, job = open_place(), Job(3)
     place.journal.add([job])
-    record = place.committer.commit(job.id, PAIR, {"seed": 9})
+    record = place.commit(job.id, {"seed": 9})
     assert record == json.loads(place.manifest.path.read_text())
     assert (record["number"], record["seed"]) == (3, 9)
     assert record["image"]["path"] == "hazelnut/test/hole/000003.png"
@@ -253,7 +256,7 @@ def test_only_a_picture_that_says_so_may_come_without_a_mask() -> None:
 def test_an_unlabelled_picture_lies_apart_from_the_labelled_ones(open_place: Any) -> None:
     place, job = open_place(), Job(0)
     place.journal.add([job])
-    record = place.committer.commit(job.id, Fetched(IMAGE, None, {"label": "none"}, (24, 16), None), {})
+    record = place.commit(job.id, {}, Fetched(IMAGE, None, {"label": "none"}, (24, 16), None))
     assert record["mask"] is None and record["image"]["path"] == "hazelnut/unlabelled/hole/000000.png"
     assert not (place.out / "hazelnut" / "test").exists()
     assert not (place.out / "hazelnut" / "ground_truth").exists()
@@ -266,7 +269,7 @@ def test_the_pairs_of_one_job_appear_together_under_numbers_of_their_own(open_pl
     committer, jobs = Committer(place.out, place.journal, place.manifest, keep=2), [Job(0), Job(1)]
     place.journal.add(jobs, keep=2)
     for job in jobs:
-        committer.commit(job.id, [PAIR, PAIR], {})
+        committer.commit_all([Made(job.id, (PAIR, PAIR), {})])
     records = read(place.manifest.path)
     assert [record["number"] for record in records] == [0, 1, 2, 3]
     assert len({record["id"] for record in records}) == 4

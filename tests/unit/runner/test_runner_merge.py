@@ -15,7 +15,7 @@ import pytest
 from defectforge.runner.cluster.store import as_url
 from defectforge.runner.commands.merge_command import merge_shards
 from defectforge.runner.errors import RequestError
-from defectforge.runner.outputs.commit import Committer
+from defectforge.runner.outputs.commit import Committer, Made
 from defectforge.runner.outputs.journal import DONE, FAILED, PENDING, Journal
 from defectforge.runner.outputs.manifest import Manifest, read
 from defectforge.runner.outputs.output import JOURNAL, MANIFEST
@@ -67,7 +67,7 @@ def shard(tmp_path: Path) -> Shard:
                 journal.failed(job.id, "job.error", "it would not")
             elif job.index not in skip:
                 journal.submitted(job.id, "http://there", f"prompt {job.index}")
-                committer.commit(job.id, picture(job.index), {"seed": job.index})
+                committer.commit_all([Made(job.id, (picture(job.index),), {"seed": job.index})])
         journal.close()
         (folder / "workflow-0123.json").write_text("{}")
         return folder
