@@ -20,7 +20,6 @@ from requests.utils import get_environ_proxies, select_proxy
 from . import answers
 from .address import Address, parse, shown
 from .answers import Answer, Refused, Unreachable
-from .plain import Plain
 
 TIMEOUT = (5.0, 60.0)  # connect, read; validation of a big graph happens on the server's event loop
 WHOLE_ANSWER = 600.0  # seconds; a server that sends one byte a minute sends for ever
@@ -42,7 +41,6 @@ class Transport:
         self.say: Callable[[str], None] = lambda text: None
         self._lock = threading.Lock()
         self._managers: dict[str, Any] = {}
-        self._plains: dict[tuple[str, str], Plain | None] = {}
         self._pools: dict[tuple[str, str], Any] = {}
 
     @property
@@ -50,30 +48,16 @@ class Transport:
         """Without user and password."""
         return self.address.url
 
-    def _plain(self, scheme: str, netloc: str) -> Plain | None:
-        """Connections to a host that need neither encryption nor a proxy; None where they do."""
-        if (scheme, netloc) not in self._plains:
-            with self._lock:
-                host = urlsplit(f"{scheme}://{netloc}")
-                direct = scheme == "http" and host.hostname is not None and self._proxy(scheme, netloc) is None
-                self._plains[(scheme, netloc)] = (
-                    Plain(host.hostname or "", host.port or 80, TIMEOUT, CONNECTIONS) if direct else None
-                )
-        return self._plains[(scheme, netloc)]
-
-    def _proxy(self, scheme: str, netloc: str) -> str | None:
-        base = f"{scheme}://{netloc}"
-        # A proxy from the environment must not swallow a server on this very machine.
-        return None if self.address.is_loopback else select_proxy(base, get_environ_proxies(base))
-
     def _pool(self, scheme: str, netloc: str) -> tuple[Any, bool]:
         """(connections to a host, whether a proxy wants whole addresses)."""
         found = self._pools.get((scheme, netloc))
         if found is None:
             with self._lock:
-                proxy = self._proxy(scheme, netloc)
-                pool = self._manager(proxy).connection_from_url(f"{scheme}://{netloc}")
-                found = self._pools[(scheme, netloc)] = pool, proxy is not None and scheme == "http"
+                base = f"{scheme}://{netloc}"
+                # A proxy from the environment must not swallow a server on this very machine.
+                proxy = None if self.address.is_loopback else select_proxy(base, get_environ_proxies(base))
+                found = self._manager(proxy).connection_from_url(base), proxy is not None and scheme == "http"
+                self._pools[(scheme, netloc)] = found
         return found
 
     def _manager(self, proxy: str | None) -> Any:
@@ -137,29 +121,11 @@ class Transport:
         elif files is not None:
             fields: dict[str, Any] = {**(data if isinstance(data, Mapping) else {}), **files}
             body, sent["Content-Type"] = urllib3.encode_multipart_formdata(fields)
+        reply = None
         try:
             scheme, netloc, path, query, _ = urlsplit(url)
             target = (path or "/") + (f"?{query}" if query else f"?{urlencode(params, safe='/')}" if params else "")
-            if (plain := self._plain(scheme, netloc)) is not None:
-                status, received, content = plain.ask(method, target, body, sent, _whole_body, LARGEST_ANSWER)
-            else:
-                status, received, content = self._by_pool(method, scheme, netloc, target, body, sent)
-            if status >= 400:  # it may quote what we sent
-                content = self.address.hide(content.decode("utf-8", "replace")).encode()
-                received = {key: self.address.hide(text) for key, text in received.items()}
-            return Answer(status, received, content)
-        except TROUBLE as error:
-            cause = _root_cause(error)
-            kind = Refused if isinstance(cause, ConnectionRefusedError) else Unreachable
-            raise kind(self.address.hide(f"{url}: {cause}")) from error
-
-    def _by_pool(
-        self, method: str, scheme: str, netloc: str, target: str, body: bytes | None, sent: Mapping[str, str]
-    ) -> tuple[int, dict[str, str], bytes]:
-        """Through a proxy, or encrypted: (status, headers, body)."""
-        pool, whole = self._pool(scheme, netloc)
-        reply = None
-        try:
+            pool, whole = self._pool(scheme, netloc)
             reply = pool.urlopen(
                 method,
                 f"{scheme}://{netloc}{target}" if whole else target,
@@ -172,11 +138,17 @@ class Transport:
                 assert_same_host=False,
             )
             content = _whole_body(reply)
-            return reply.status, {key.lower(): text for key, text in reply.headers.items()}, content
-        except TROUBLE:
+            received = {key.lower(): text for key, text in reply.headers.items()}
+            if reply.status >= 400:  # it may quote what we sent
+                content = self.address.hide(content.decode("utf-8", "replace")).encode()
+                received = {key: self.address.hide(text) for key, text in received.items()}
+            return Answer(reply.status, received, content)
+        except TROUBLE as error:
             if reply is not None:
                 reply.close()  # half an answer is still in this connection
-            raise
+            cause = _root_cause(error)
+            kind = Refused if isinstance(cause, ConnectionRefusedError) else Unreachable
+            raise kind(self.address.hide(f"{url}: {cause}")) from error
         finally:
             if reply is not None:
                 reply.release_conn()
