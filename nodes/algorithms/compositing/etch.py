@@ -20,7 +20,7 @@ _BOTTOM = 0.2
 _WIDTH, _WIDTH_CHANGE = 0.5, 0.3
 
 #: The shade beside a crack, where the shell bends into it: its strength, and how far it reaches in half widths.
-_SHADE, _REACH = 0.3, 1.4
+_SHADE, _REACH = 0.28, 1.4
 
 #: How far a crack leaves the middle of its mask, as a share of the mask's half width: shell breaks in short steps.
 _JAGGED = 0.7
