@@ -11,14 +11,16 @@ Poisson image editing: Perez, Gangnet, Blake 2003, here on the logarithm and wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..placement.moving import Back, depth_at, inside, sampled
+from .etch import etched, joined
 from .fields import membrane, plane
+from .visible import VisibleRule, colour_distance, visible_change
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -43,6 +45,16 @@ _GRAIN_SCALE = 1.2
 
 #: Fewer ring pixels teach nothing.
 _LEAST_RING = 24
+
+#: A crack is labelled where it is seen: it counts with less contrast than a hole, however short the piece, in px.
+_CRACK_CERTAIN, _CRACK_LEAST = 0.7, 6
+
+#: The change is smoothed less than a whole defect's, as a share of that: lines are thin.
+_CRACK_SMOOTH = 0.7
+
+#: A line is drawn and labelled within so many of its half widths of where it is seen, and at least so many px: people
+#: mark a crack in its whole width and through its faint pieces.
+_CRACK_NEAR, _CRACK_NEAR_LEAST = 2.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -153,6 +165,35 @@ def transplant(
     full, changed = np.zeros((height, width), bool), np.zeros((height, width), bool)
     full[rows, columns], changed[rows, columns] = label, touched
     return Transplant(image, full, changed)
+
+
+def cracked(done: Transplant, lines: Bools, seed: int) -> Transplant:
+    """Etch cracks into the part around a moved defect.
+
+    Args:
+        done: the photo with the defect.
+        lines: ``[H, W]``, where cracks run, beside the defect; they are lengthened to it.
+        seed: of their roughness.
+
+    Returns:
+        The photo with the cracks that can be seen, which the label now holds as wide as people mark them; a piece that
+        nobody would see is not drawn. `done` itself without lines.
+    """
+    if not lines.any():
+        return done
+    lines = joined(lines, done.label)
+    drawn, touched = etched(done.image, lines, 1.0, seed)
+    touched &= ~done.label
+    drawn = np.where(touched[..., None], drawn, done.image)
+    rule = VisibleRule()
+    certain = max(rule.edge, _CRACK_CERTAIN * rule.certain)
+    rule = replace(rule, edge_share=0.0, certain=certain, least_piece=0.0, least_area=_CRACK_LEAST)
+    seen = visible_change(colour_distance(done.image, drawn, _CRACK_SMOOTH * rule.smooth), touched, rule)
+    reach = max(_CRACK_NEAR_LEAST, _CRACK_NEAR * float(ndimage.distance_transform_edt(lines).max()))
+    near = ndimage.distance_transform_edt(~seen) <= reach
+    touched &= near
+    image = np.where(touched[..., None], drawn, done.image).astype(np.float32)
+    return Transplant(image, done.label | seen | (lines & near), done.changed | touched)
 
 
 def _check(picture: NDArray[np.floating], mask: Bools, what: str) -> None:

@@ -11,8 +11,10 @@ from defectforge.nodes.algorithms.compositing.transplant import (
     BLENDS,
     BlendSettings,
     Transplant,
+    cracked,
     transplant,
 )
+from defectforge.nodes.algorithms.placement.defects.cracks import crack_lines
 from defectforge.nodes.algorithms.placement.frame import NoPlaceError, part_frame
 from defectforge.nodes.algorithms.placement.light import inner_shading
 from defectforge.nodes.algorithms.placement.motion import (
@@ -235,3 +237,34 @@ def test_a_drawn_out_defect_keeps_its_area_and_gets_longer(broken):
     assert longest > 1.4
     with pytest.raises(ValueError, match="stretch: expected 1 to 10"):
         MotionSettings(stretch=0.5)
+
+
+def cracks_of(done: Transplant, part: np.ndarray, target: np.ndarray, seed: int, most: int = 3) -> np.ndarray:
+    photo_ = (target * 255).round().astype(np.uint8)
+    return crack_lines(done.label, part, photo_, np.random.default_rng(seed), most)
+
+
+def test_cracks_leave_the_defect_on_the_part_and_are_labelled_where_they_show(move):
+    part = oval(angle=0.4)
+    target = photo(part, (0.6, 0.35, 0.25), seed=3)
+    done = move(target, part, 2)
+    grown = 0
+    for seed in range(6):
+        lines = cracks_of(done, part, target, seed)
+        assert not (lines & ~part).any() and not (lines & done.label).any()
+        after = cracked(done, lines, seed)
+        assert np.array_equal(after.image[~after.changed], target[~after.changed])
+        assert np.array_equal(after.image[done.label], done.image[done.label]), "the moved pixels stay"
+        assert (after.label | ~done.label).all()
+        dark = after.image.mean(-1) < done.image.mean(-1) - 0.1
+        assert (after.label & dark).sum() > 0.8 * dark.sum()
+        grown += after.label.sum() > 1.05 * done.label.sum()
+    assert grown >= 3
+
+
+def test_without_cracks_a_transplant_is_as_it_was(move):
+    part = oval()
+    target = photo(part, (0.5, 0.3, 0.2))
+    done = move(target, part, 3)
+    assert not cracks_of(done, part, target, 1, most=0).any()
+    assert cracked(done, np.zeros(part.shape, bool), 1) is done
