@@ -56,6 +56,9 @@ _CRACK_SMOOTH = 0.7
 #: mark a crack in its whole width and through its faint pieces.
 _CRACK_NEAR, _CRACK_NEAR_LEAST = 2.0, 2.0
 
+#: Px around defect and cracks that are looked at: the colour around a line, and what its roughness may displace.
+_CRACK_SURROUNDINGS = 32
+
 
 @dataclass(frozen=True)
 class BlendSettings:
@@ -181,19 +184,33 @@ def cracked(done: Transplant, lines: Bools, seed: int) -> Transplant:
     """
     if not lines.any():
         return done
-    lines = joined(lines, done.label)
-    drawn, touched = etched(done.image, lines, 1.0, seed)
-    touched &= ~done.label
-    drawn = np.where(touched[..., None], drawn, done.image)
+    here = _around(lines | done.label, _CRACK_SURROUNDINGS)
+    photo, label = done.image[here], done.label[here]
+    lines = joined(lines[here], label)
+    drawn, touched = etched(photo, lines, 1.0, seed)
+    touched &= ~label
+    drawn = np.where(touched[..., None], drawn, photo)
     rule = VisibleRule()
     certain = max(rule.edge, _CRACK_CERTAIN * rule.certain)
     rule = replace(rule, edge_share=0.0, certain=certain, least_piece=0.0, least_area=_CRACK_LEAST)
-    seen = visible_change(colour_distance(done.image, drawn, _CRACK_SMOOTH * rule.smooth), touched, rule)
+    seen = visible_change(colour_distance(photo, drawn, _CRACK_SMOOTH * rule.smooth), touched, rule)
     reach = max(_CRACK_NEAR_LEAST, _CRACK_NEAR * float(ndimage.distance_transform_edt(lines).max()))
     near = ndimage.distance_transform_edt(~seen) <= reach
     touched &= near
-    image = np.where(touched[..., None], drawn, done.image).astype(np.float32)
-    return Transplant(image, done.label | seen | (lines & near), done.changed | touched)
+    image, full, changed = done.image.copy(), done.label.copy(), done.changed.copy()
+    image[here][touched] = drawn[touched]
+    full[here] |= seen | (lines & near)
+    changed[here] |= touched
+    return Transplant(image, full, changed)
+
+
+def _around(mask: Bools, margin: int) -> tuple[slice, slice]:
+    """The box of a mask and so many px around it, inside the picture."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return (
+        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + margin + 1),
+        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + margin + 1),
+    )
 
 
 def _check(picture: NDArray[np.floating], mask: Bools, what: str) -> None:

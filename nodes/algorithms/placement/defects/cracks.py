@@ -43,7 +43,11 @@ def crack_lines(
     frame = part_frame(part)
     direction = line_direction(photo, centre, radius, frame.axis)
     found = draw_cracks(rng, count, radius, 2.0 * frame.radius, direction)
-    paths = [path for path in (_on_part(path, centre, part) for path in found) if len(path) >= _LEAST_POINTS]
+    paths: list[NDArray[np.float64]] = []
+    for path in found:
+        kept = _apart(_on_part(path, centre, part), paths)
+        if len(kept) >= _LEAST_POINTS:
+            paths.append(kept)
     if not paths:
         return lines
     box, top, left = rasterise(HoleShape(np.zeros((3, 2)), tuple(paths)), centre)
@@ -60,3 +64,13 @@ def _on_part(path: NDArray[np.float64], centre: tuple[float, float], part: Bools
     on = (y >= 0) & (y < part.shape[0]) & (x >= 0) & (x < part.shape[1])
     on[on] = part[y[on], x[on]]
     return path if on.all() else path[: max(0, int(np.argmin(on)) - _SHORT_OF_EDGE)]
+
+
+def _apart(path: NDArray[np.float64], others: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The path from where it no longer runs in another crack: two in one would be a gash. There it branches off."""
+    start = 0
+    for other in others:
+        distance = np.hypot(path[:, None, 0] - other[None, :, 0], path[:, None, 1] - other[None, :, 1])
+        near = np.flatnonzero((distance - other[None, :, 2]).min(axis=1) < path[:, 2])
+        start = max(start, int(near[-1]) + 1 if near.size else 0)
+    return path[start:]
