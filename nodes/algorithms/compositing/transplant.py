@@ -37,8 +37,9 @@ _GAP = 1.5
 #: Added before the logarithm (of 0..1), so that black does not count more than it is seen.
 _FLOOR = 0.04
 
-#: Largest change of light and colour, as a factor.
-_MOST_GAIN = 2.0
+#: Largest change of light, as a factor; and of a colour beside light, beyond what the two parts differ by as a whole: a
+#: ring on other material (the base of a nut) would dye what is moved there.
+_MOST_GAIN, _MOST_CAST = 2.0, 1.08
 
 #: Scale that parts grain from structure, px.
 _GRAIN_SCALE = 1.2
@@ -150,9 +151,9 @@ def transplant(
     around = (depth < -_GAP) & (depth > -_GAP - ring) & here & there & inside(at, mask.shape)
     if settings.match > 0 and np.count_nonzero(around) >= _LEAST_RING:
         gain = np.log(old + _FLOOR) - np.log(moved + _FLOOR)
+        usual = _usual_colour(target, target_part) - _usual_colour(source, source_part)
         field = plane(gain, around, label) if settings.blend == FEATHERED else membrane(gain, around, label)
-        most = np.log(_MOST_GAIN)
-        moved = ((moved + _FLOOR) * np.exp(settings.match * field.clip(-most, most)) - _FLOOR).clip(0.0, 1.0)
+        moved = ((moved + _FLOOR) * np.exp(settings.match * _limited(field, usual)) - _FLOOR).clip(0.0, 1.0)
     if settings.grain > 0 and np.count_nonzero(around) >= _LEAST_RING:
         moved = _regrain(moved, old, around, settings.grain)
 
@@ -168,6 +169,23 @@ def transplant(
     full, changed = np.zeros((height, width), bool), np.zeros((height, width), bool)
     full[rows, columns], changed[rows, columns] = label, touched
     return Transplant(image, full, changed)
+
+
+def _usual_colour(picture: NDArray[np.floating], part: Bools) -> Floats:
+    """The logarithm of a part's median colour, ``[3]``; of the picture's, where the part is smaller than the grid."""
+    step = max(1, max(part.shape) // 256)
+    colours, on = np.asarray(picture[::step, ::step], np.float64), part[::step, ::step]
+    return np.asarray(np.log(np.median(colours[on] if on.any() else colours.reshape(-1, 3), axis=0) + _FLOOR))
+
+
+def _limited(gain: Floats, usual: Floats) -> Floats:
+    """A gain (logarithm, ``[H, W, 3]``) whose light and whose colour are no greater than they may be.
+
+    `usual` is the gain from part to part, ``[3]``: one lamp or one batch against another.
+    """
+    light, cast = np.log(_MOST_GAIN), np.log(_MOST_CAST)
+    grey, dye = gain.mean(axis=-1, keepdims=True), usual - usual.mean()
+    return np.asarray(grey.clip(-light, light) + (gain - grey).clip(dye - cast, dye + cast))
 
 
 def cracked(done: Transplant, lines: Bools, seed: int) -> Transplant:

@@ -131,6 +131,16 @@ def test_light_and_colour_come_from_the_new_surroundings_and_black_stays_black(m
     assert np.percentile(done.image[done.label].mean(-1), 10) < 0.12
 
 
+def test_other_material_at_the_new_place_does_not_dye_the_defect(move):
+    """The egg has a greenish end; a light rim that is moved onto it stays nearly as yellow (1.14) as it was, not 0.70."""
+    part = oval()
+    target = photo(part, (0.5, 0.3, 0.2), grain=0.004)
+    target[:, 125:][part[:, 125:]] *= (0.8, 1.3, 1.3)
+    done = move(target, part, 3, place=SAME_PLACE, turn=0.0, mirror=False, shift=0.0)
+    rim = done.image[done.label & (done.image.mean(-1) > 0.5)]
+    assert len(rim) > 20 and np.median(rim[:, 0] / rim[:, 1]) > 0.9
+
+
 def test_without_matching_the_pixels_come_as_they_are(move, broken):
     part = oval()
     done = move(photo(part, (0.75, 0.6, 0.45)), part, 3, BlendSettings(match=0.0, grain=0.0))
