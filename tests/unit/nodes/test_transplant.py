@@ -132,7 +132,7 @@ def test_light_and_colour_come_from_the_new_surroundings_and_black_stays_black(m
 
 
 def test_other_material_at_the_new_place_does_not_dye_the_defect(move):
-    """The egg has a greenish end; a light rim that is moved onto it stays about as yellow (1.14) as it was, not 0.70."""
+    """The egg has a greenish end; a light rim moved onto it stays about as yellow (1.14) as it was, not 0.70."""
     part = oval()
     target = photo(part, (0.5, 0.3, 0.2), grain=0.004)
     target[:, 125:][part[:, 125:]] *= (0.8, 1.3, 1.3)
