@@ -7,10 +7,12 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from .algorithms.compositing.transplant import BLENDS, FEATHERED, BlendSettings, transplant
+from .algorithms.compositing.transplant import BLENDS, FEATHERED, BlendSettings, cracked, transplant
 from .algorithms.masks import as_mask_batch, grow_and_feather, to_array, to_tensor
 from .algorithms.overlay import overlay
 from .algorithms.pixels import to_u8
+from .algorithms.placement.defects import type_named
+from .algorithms.placement.defects.cracks import crack_lines
 from .algorithms.placement.motion import MotionSettings, draw_motion
 from .algorithms.placement.moving import landing_box, moved_mask
 from .host import watched
@@ -92,11 +94,28 @@ class DefectForgeTransplantDefect(io.ComfyNode):
                 io.Mask.Input(
                     "keep_out", optional=True, tooltip="Where no defect may be, on the photo of the good part."
                 ),
+                io.Int.Input(
+                    "cracks",
+                    default=0,
+                    min=0,
+                    max=8,
+                    optional=True,
+                    tooltip="0 to this many thin cracks leave the moved defect, along the photo's lines: holes in "
+                    "shell have them, the few real ones that are moved may have none. They are drawn, not moved.",
+                ),
+                io.String.Input(
+                    "type",
+                    default="",
+                    optional=True,
+                    tooltip="The dataset's own name of the type. Where it is no hole, no cracks are drawn; empty: they "
+                    "are drawn around whatever it is.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The photos with the defect."),
                 io.Mask.Output(
-                    display_name="label_mask", tooltip="The moved mask, hard: exactly where the moved defect is."
+                    display_name="label_mask",
+                    tooltip="The moved mask, hard: exactly where the moved defect is; and its cracks where they show.",
                 ),
                 io.Mask.Output(
                     display_name="denoise_mask",
@@ -130,6 +149,8 @@ class DefectForgeTransplantDefect(io.ComfyNode):
         part_mask: Tensor | None = None,
         reference_part_mask: Tensor | None = None,
         keep_out: Tensor | None = None,
+        cracks: int = 0,
+        type: str = "",
     ) -> io.NodeOutput:
         motion_settings = MotionSettings(
             place, shift, turn, min_scale, max_scale, mirror, jitter, keep_light, tries, stretch
@@ -138,6 +159,7 @@ class DefectForgeTransplantDefect(io.ComfyNode):
         defects = real_defects(reference, reference_mask, reference_part_mask)
         batch, height, width = image.shape[:3]
         barred = None if keep_out is None else as_mask_batch(keep_out, batch, height, width, "keep_out")
+        most_cracks = cracks if _may_crack(type) else 0
         images, labels = [], []
         for index in watched(range(batch), batch):
             photo, defect = to_u8(image[index, ..., :3]), defects[index % len(defects)]
@@ -157,12 +179,25 @@ class DefectForgeTransplantDefect(io.ComfyNode):
                 motion.scale,
                 blend_settings,
             )
+            if most_cracks:
+                # Numbers of their own: the defect lies where it would without cracks.
+                rng = np.random.default_rng([seed, index, 1])
+                lines = crack_lines(done.label, part if keep is None else part & ~keep, photo, rng, most_cracks)
+                done = cracked(done, lines, int(rng.integers(2**31)))
             images.append(torch.from_numpy(done.image))
             labels.append(done.label)
         out, label = torch.stack(images), to_tensor(labels)
         denoise = torch.stack([torch.from_numpy(grow_and_feather(mask, 6.0, 8.0)) for mask in labels])
         shown = overlay(out, label)
         return io.NodeOutput(out, label, denoise, shown, ui=ui.PreviewImage(shown, cls=cls))
+
+
+def _may_crack(name: str) -> bool:
+    """Whether cracks leave a defect of that type; the dataset's own word is unknown here as often as not."""
+    try:
+        return not name or type_named(name) == "hole"
+    except ValueError:
+        return False
 
 
 class DefectForgeTransplantMask(io.ComfyNode):

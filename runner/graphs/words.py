@@ -14,6 +14,8 @@ from ...nodes.algorithms.prompts import DEFECTS, PARTS, TEMPLATE, WORDS, defect_
 from .graph import Graph, title_of
 
 WORDS_NODE = "DefectForgeDefectPrompt"
+#: Draws cracks around what it moves where that is a hole.
+MOVER = "DefectForgeTransplantDefect"
 HOLES_ONLY = "DefectForgePlaceHoleMask"
 ENCODER = "CLIPTextEncode"
 Fixed = Collection[tuple[str, str]]
@@ -38,7 +40,7 @@ def saved_names(graph: Graph, saver: str) -> tuple[str, str]:
 
 
 def hand_words(graph: Graph, names: Names, fixed: Fixed) -> list[str]:
-    """Rename part and type in every node 'Defect Prompt'; returns what to say about the prompts.
+    """Rename part and type in every node 'Defect Prompt', the type in 'Transplant Defect'; returns what to say.
 
     Args:
         graph: changed in place.
@@ -47,13 +49,15 @@ def hand_words(graph: Graph, names: Names, fixed: Fixed) -> list[str]:
     """
     notes = []
     for node_id, node in graph.items():
-        if node["class_type"] != WORDS_NODE:
+        if node["class_type"] not in (WORDS_NODE, MOVER):
             continue
         before = dict(node["inputs"])
         pairs = (("part", names.part, names.saved_part, PARTS), ("type", names.type, names.saved_type, DEFECTS))
         for name, wanted, saved, known in pairs:
             value = node["inputs"].get(name)
             if wanted is None or not isinstance(value, str) or (node_id, name) in fixed:
+                continue
+            if not value and node["class_type"] == MOVER:
                 continue
             value_, saved_, wanted_ = (plain_name(text, known) for text in (value, saved, wanted))
             if value_ == saved_:
@@ -64,7 +68,7 @@ def hand_words(graph: Graph, names: Names, fixed: Fixed) -> list[str]:
                     f"'{title_of(graph, node_id)}.{name}' stays '{value}', as the workflow has it; "
                     f"--set '{title_of(graph, node_id)}.{name}={wanted}' changes it"
                 )
-        if node["inputs"] != before:
+        if node["class_type"] == WORDS_NODE and node["inputs"] != before:
             notes.append(f"'{title_of(graph, node_id)}' says: {prompt_of(node['inputs'])}")
     return notes
 

@@ -219,7 +219,9 @@ class Category:
             f"category '{shown(self.name)}' has no defect type '{shown(type_)}'{lacks if not known else ''}",
             where=shown(str(self.path)),
             expected="a defect type of the dataset",
-            mend=did_you_mean(type_, map(shown, known), limit=20),
+            mend=did_you_mean(type_, map(shown, known), limit=20)
+            if known
+            else "the dataset shows no defect at all: put photos of it, with masks, there as its layout has them",
         )
 
     def _photos(self, split: str, type_: str) -> list[Photo]:

@@ -13,8 +13,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 from bench_placement import SIDE, part, report
-from defectforge.nodes.algorithms.compositing.transplant import BLENDS, BlendSettings, transplant
+from defectforge.nodes.algorithms.compositing.transplant import BLENDS, BlendSettings, cracked, transplant
 from defectforge.nodes.algorithms.placement.defects import TYPES
+from defectforge.nodes.algorithms.placement.defects.cracks import crack_lines
 from defectforge.nodes.algorithms.placement.defects.place import REAL_SHAPES, PlaceSettings, place_defects
 from defectforge.nodes.algorithms.placement.motion import Defect, draw_motion
 from defectforge.nodes.algorithms.placement.moving import landing_box
@@ -41,14 +42,18 @@ def main() -> None:
         report(f"place {name}", spent)
     picture, defect = photo / np.float32(255), Defect(hole, mask, photo)
     for blend in BLENDS:
-        spent = []
+        spent, cracking = [], []
         for seed in range(SEEDS // 4):
             start = time.process_time()
             motion = draw_motion(defect, mask, np.random.default_rng(seed))
             box = landing_box(motion, hole)
-            transplant(picture, mask, picture, mask, hole, motion.back, box, motion.scale, BlendSettings(blend))
+            done = transplant(picture, mask, picture, mask, hole, motion.back, box, motion.scale, BlendSettings(blend))
             spent.append(time.process_time() - start)
+            start = time.process_time()
+            cracked(done, crack_lines(done.label, mask, photo, np.random.default_rng(seed), 3), seed)
+            cracking.append(time.process_time() - start)
         report(f"transplant, {blend}", spent)
+        report("up to three cracks around it", cracking)
 
 
 if __name__ == "__main__":

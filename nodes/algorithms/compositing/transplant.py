@@ -11,14 +11,16 @@ Poisson image editing: Perez, Gangnet, Blake 2003, here on the logarithm and wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..placement.moving import Back, depth_at, inside, sampled
+from .etch import etched, joined
 from .fields import membrane, plane
+from .visible import VisibleRule, colour_distance, visible_change
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -35,14 +37,28 @@ _GAP = 1.5
 #: Added before the logarithm (of 0..1), so that black does not count more than it is seen.
 _FLOOR = 0.04
 
-#: Largest change of light and colour, as a factor.
-_MOST_GAIN = 2.0
+#: Largest change of light, as a factor; and of a colour beside light, beyond what the two parts differ by as a whole: a
+#: ring on other material (the base of a nut) would dye what is moved there.
+_MOST_GAIN, _MOST_CAST = 2.0, 1.08
 
 #: Scale that parts grain from structure, px.
 _GRAIN_SCALE = 1.2
 
 #: Fewer ring pixels teach nothing.
 _LEAST_RING = 24
+
+#: A crack is labelled where it is seen: it counts with less contrast than a hole, however short the piece, in px.
+_CRACK_CERTAIN, _CRACK_LEAST = 0.7, 6
+
+#: The change is smoothed less than a whole defect's, as a share of that: lines are thin.
+_CRACK_SMOOTH = 0.7
+
+#: A line is drawn and labelled within so many of its half widths of where it is seen, and at least so many px: people
+#: mark a crack in its whole width and through its faint pieces.
+_CRACK_NEAR, _CRACK_NEAR_LEAST = 2.0, 2.0
+
+#: Px around defect and cracks that are looked at: the colour around a line, and what its roughness may displace.
+_CRACK_SURROUNDINGS = 32
 
 
 @dataclass(frozen=True)
@@ -135,9 +151,9 @@ def transplant(
     around = (depth < -_GAP) & (depth > -_GAP - ring) & here & there & inside(at, mask.shape)
     if settings.match > 0 and np.count_nonzero(around) >= _LEAST_RING:
         gain = np.log(old + _FLOOR) - np.log(moved + _FLOOR)
+        usual = _usual_colour(target, target_part) - _usual_colour(source, source_part)
         field = plane(gain, around, label) if settings.blend == FEATHERED else membrane(gain, around, label)
-        most = np.log(_MOST_GAIN)
-        moved = ((moved + _FLOOR) * np.exp(settings.match * field.clip(-most, most)) - _FLOOR).clip(0.0, 1.0)
+        moved = ((moved + _FLOOR) * np.exp(settings.match * _limited(field, usual)) - _FLOOR).clip(0.0, 1.0)
     if settings.grain > 0 and np.count_nonzero(around) >= _LEAST_RING:
         moved = _regrain(moved, old, around, settings.grain)
 
@@ -153,6 +169,66 @@ def transplant(
     full, changed = np.zeros((height, width), bool), np.zeros((height, width), bool)
     full[rows, columns], changed[rows, columns] = label, touched
     return Transplant(image, full, changed)
+
+
+def _usual_colour(picture: NDArray[np.floating], part: Bools) -> Floats:
+    """The logarithm of a part's median colour, ``[3]``; of the picture's, where the part is smaller than the grid."""
+    step = max(1, max(part.shape) // 256)
+    colours, on = np.asarray(picture[::step, ::step], np.float64), part[::step, ::step]
+    return np.asarray(np.log(np.median(colours[on] if on.any() else colours.reshape(-1, 3), axis=0) + _FLOOR))
+
+
+def _limited(gain: Floats, usual: Floats) -> Floats:
+    """A gain (logarithm, ``[H, W, 3]``) whose light and whose colour are no greater than they may be.
+
+    `usual` is the gain from part to part, ``[3]``: one lamp or one batch against another.
+    """
+    light, cast = np.log(_MOST_GAIN), np.log(_MOST_CAST)
+    grey, dye = gain.mean(axis=-1, keepdims=True), usual - usual.mean()
+    return np.asarray(grey.clip(-light, light) + (gain - grey).clip(dye - cast, dye + cast))
+
+
+def cracked(done: Transplant, lines: Bools, seed: int) -> Transplant:
+    """Etch cracks into the part around a moved defect.
+
+    Args:
+        done: the photo with the defect.
+        lines: ``[H, W]``, where cracks run, beside the defect; they are lengthened to it.
+        seed: of their roughness.
+
+    Returns:
+        The photo with the cracks that can be seen, which the label now holds as wide as people mark them; a piece that
+        nobody would see is not drawn. `done` itself without lines.
+    """
+    if not lines.any():
+        return done
+    here = _around(lines | done.label, _CRACK_SURROUNDINGS)
+    photo, label = done.image[here], done.label[here]
+    lines = joined(lines[here], label)
+    drawn, touched = etched(photo, lines, 1.0, seed)
+    touched &= ~label
+    drawn = np.where(touched[..., None], drawn, photo)
+    rule = VisibleRule()
+    certain = max(rule.edge, _CRACK_CERTAIN * rule.certain)
+    rule = replace(rule, edge_share=0.0, certain=certain, least_piece=0.0, least_area=_CRACK_LEAST)
+    seen = visible_change(colour_distance(photo, drawn, _CRACK_SMOOTH * rule.smooth), touched, rule)
+    reach = max(_CRACK_NEAR_LEAST, _CRACK_NEAR * float(ndimage.distance_transform_edt(lines).max()))
+    near = ndimage.distance_transform_edt(~seen) <= reach
+    touched &= near
+    image, full, changed = done.image.copy(), done.label.copy(), done.changed.copy()
+    image[here][touched] = drawn[touched]
+    full[here] |= seen | (lines & near)
+    changed[here] |= touched
+    return Transplant(image, full, changed)
+
+
+def _around(mask: Bools, margin: int) -> tuple[slice, slice]:
+    """The box of a mask and so many px around it, inside the picture."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return (
+        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + margin + 1),
+        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + margin + 1),
+    )
 
 
 def _check(picture: NDArray[np.floating], mask: Bools, what: str) -> None:

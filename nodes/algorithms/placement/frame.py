@@ -26,6 +26,11 @@ _WHOLE = 0.97
 #: A turn is admissible when the outlines differ (root mean square, in mean radii) by at most this more than at best.
 _TOLERANCE = 0.02
 
+#: Outlines that differ by more than that even at best are not of the same shape: one of them is damaged (a bent arm, a
+#: broken end). Then only this share of the directions counts, those in which they differ least, and a turn is
+#: admissible when they differ by at most this factor of what they do at best.
+_DAMAGED, _SOUND, _DAMAGED_FACTOR = 0.05, 0.8, 1.2
+
 
 class NoPlaceError(ValueError):
     """No defect of the wanted kind fits on the part; the message says why.
@@ -72,9 +77,14 @@ class PartFrame:
     whole: bool
     area: int
 
-    def rim(self, direction: float) -> float:
-        """Distance from the centre to the outline in a direction (rad, x towards y), px."""
-        return float(self.outline[int(direction / (2 * math.pi) % 1.0 * _DIRECTIONS) % _DIRECTIONS]) * self.reach
+    def rim(self, direction: float, within: float = 0.0) -> float:
+        """Distance from the centre to the outline in a direction (rad, x towards y), px.
+
+        `within` so many rad to both sides of it the outline's greatest distance counts: beside the notch of a nut its
+        arms.
+        """
+        middle, reach = int(direction / (2 * math.pi) % 1.0 * _DIRECTIONS), int(within / (2 * math.pi) * _DIRECTIONS)
+        return float(self.outline[np.arange(middle - reach, middle + reach + 1) % _DIRECTIONS].max()) * self.reach
 
 
 def part_frame(part: NDArray[np.bool_]) -> PartFrame:
@@ -135,15 +145,20 @@ def turns(source: PartFrame, target: PartFrame, mirror: bool = True) -> list[Tur
     if source.whole or target.whole:
         # Mirrored about the vertical axis, or mirrored and turned by half: about the horizontal one.
         return [Turn(angle, mirrored) for angle in (0.0, math.pi) for mirrored in sides]
-    found: list[tuple[float, Turn]] = []
+    found: list[Turn] = []
+    differ: list[NDArray[np.float64]] = []
     for mirrored in sides:
         # Mirroring at the vertical axis takes direction a to pi - a.
         outline = np.roll(source.outline[::-1], _DIRECTIONS // 2) if mirrored else source.outline
         for step in range(_DIRECTIONS):
-            error = float(np.sqrt(np.mean(np.square(np.roll(outline, step) - target.outline))))
-            found.append((error, Turn(2 * math.pi * step / _DIRECTIONS, mirrored)))
-    best = min(error for error, _ in found)
-    return [turn for error, turn in found if error <= best + _TOLERANCE]
+            found.append(Turn(2 * math.pi * step / _DIRECTIONS, mirrored))
+            differ.append(np.square(np.roll(outline, step) - target.outline))
+    errors = np.sqrt(np.mean(differ, axis=1))
+    most = errors.min() + _TOLERANCE
+    if errors.min() > _DAMAGED:
+        errors = np.sqrt(np.mean(np.sort(differ, axis=1)[:, : round(_SOUND * _DIRECTIONS)], axis=1))
+        most = _DAMAGED_FACTOR * errors.min()
+    return [turn for turn, error in zip(found, errors, strict=True) if error <= most]
 
 
 def separate_parts(part: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:

@@ -45,7 +45,8 @@ class RealMask:
     """One real defect: its crop ``[h, w]``, its part's frame, and where it was on it.
 
     `away` is the distance of its middle from the part's centre as a share of the outline's there, `polar` the
-    direction, `at_edge` whether it reaches the part's edge.
+    direction, `at_edge` whether it reaches the part's edge. Then the outline is taken over all directions that it
+    reaches into, `within` so many rad on both sides.
     """
 
     crop: Bools
@@ -54,6 +55,7 @@ class RealMask:
     polar: float
     share: float
     at_edge: bool
+    within: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class MaskPrior:
             away = _smoothed([m.away for m in self.masks], chosen, noise[1], _PLACE_SPREAD)
         polar = real.polar if not turn.mirrored else math.pi - real.polar
         polar += turn.angle + noise[2] * _POLAR_SPREAD
-        distance = min(abs(away), most) * frame.rim(polar)
+        distance = min(abs(away), most) * frame.rim(polar, real.within)
         centre = (frame.centre[0] + math.sin(polar) * distance, frame.centre[1] + math.cos(polar) * distance)
         return MaskSample(real, centre, share, turn)
 
@@ -167,8 +169,15 @@ def fit_prior(masks: Sequence[Bools], parts: Sequence[Bools]) -> MaskPrior:
         pieces = _defects(mask)
         if not pieces:
             continue
-        grounds = [(piece, part_frame(piece)) for piece in separate_parts(part)]
-        kept = [_measured(piece, grounds) for piece in pieces]
+        # The part that each is on, where a photo shows several.
+        grounds = separate_parts(part)
+        owners = [int(np.argmax([np.count_nonzero(ground & piece) for ground in grounds])) for piece in pieces]
+        kept = []
+        for owner in dict.fromkeys(owners):
+            own = [piece for piece, its in zip(pieces, owners, strict=True) if its == owner]
+            # What is gone was the part's, too: its frame is that of the sound part.
+            frame = part_frame(np.logical_or.reduce([grounds[owner], *own]))
+            kept += [_measured(piece, grounds[owner], frame) for piece in own]
         found += kept
         numbers.append(len(kept))
     if not found:
@@ -190,9 +199,7 @@ def _defects(mask: Bools) -> list[Bools]:
     return [piece for piece in pieces if np.count_nonzero(piece) >= _LEAST_SHARE * total]
 
 
-def _measured(piece: Bools, grounds: Sequence[tuple[Bools, PartFrame]]) -> RealMask:
-    # The part it is on, where a photo shows several.
-    part, frame = max(grounds, key=lambda ground: np.count_nonzero(ground[0] & piece))
+def _measured(piece: Bools, part: Bools, frame: PartFrame) -> RealMask:
     rows, columns = np.nonzero(piece)
     dy, dx = float(rows.mean()) - frame.centre[0], float(columns.mean()) - frame.centre[1]
     polar = math.atan2(dy, dx)
@@ -200,4 +207,9 @@ def _measured(piece: Bools, grounds: Sequence[tuple[Bools, PartFrame]]) -> RealM
     off = 1.0 - float(part[piece].mean())
     inner = ndimage.binary_erosion(part, iterations=2, border_value=1)
     at_edge = off > 0.005 or bool((piece & ~inner).any())
-    return RealMask(crop, frame, math.hypot(dy, dx) / frame.rim(polar), polar, rows.size / frame.area, at_edge)
+    within = 0.0
+    if at_edge:
+        aside = np.arctan2(rows - frame.centre[0], columns - frame.centre[1]) - polar
+        within = float(np.abs((aside + math.pi) % (2 * math.pi) - math.pi).max())
+    away = math.hypot(dy, dx) / frame.rim(polar, within)
+    return RealMask(crop, frame, away, polar, rows.size / frame.area, at_edge, within)

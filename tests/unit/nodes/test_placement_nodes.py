@@ -55,6 +55,17 @@ def test_one_reference_serves_all_photos_and_a_mask_of_the_part_wins(nuts):
         assert not (label * (1 - mine)).any()
 
 
+def test_cracks_are_drawn_around_holes_and_around_nothing_else(nuts):
+    sound, broken, masks = nuts
+    given = {"image": sound, "reference": broken, "reference_mask": masks, "seed": 5}
+    plain = run(DefectForgeTransplantDefect, **given)[:2]
+    for name in ("poke", "scratch", "gouge", "color"):
+        is_hole = name == "poke"
+        image, label, _, _ = run(DefectForgeTransplantDefect, **given, cracks=8, type=name)
+        assert torch.equal(image, plain[0]) != is_hole
+        assert (label >= plain[1]).all() and (label.sum() > plain[1].sum()) == is_hole
+
+
 def test_a_prior_of_connected_masks_is_drawn_from(nuts):
     sound, broken, masks = nuts
     prior, summary = run(DefectForgeMaskPrior, images=broken, masks=masks)

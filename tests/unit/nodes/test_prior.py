@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from defectforge.nodes.algorithms.placement.defects.place import REAL_SHAPES, PlaceSettings, place_defects
 from defectforge.nodes.algorithms.placement.features import FEATURES, mask_features
-from defectforge.nodes.algorithms.placement.frame import part_frame
+from defectforge.nodes.algorithms.placement.frame import part_frame, turns
 from defectforge.nodes.algorithms.placement.prior import fit_prior
 from scipy import ndimage
 from scipy.stats import ks_2samp
@@ -106,6 +106,36 @@ def test_on_a_long_part_a_defect_keeps_its_end():
         centre = np.argwhere(label).mean(axis=0)
         assert centre[0] < 95, "the right end went up"
         assert abs(np.cos(part_frame(label).axis)) > 0.8
+
+
+def nut(arms: tuple[int, ...]) -> np.ndarray:
+    """A disc with slanting arms at these quarters of a turn, as a metal nut has them: its mirror image is another."""
+    rows, columns = np.mgrid[:SIDE, :SIDE] - 120.0
+    part = np.hypot(rows, columns) < 70
+    for quarter in arms:
+        along, across = columns, rows
+        for _ in range(quarter):
+            along, across = across, -along
+        part |= (np.abs(across - 1.0 * (along - 70)) < 24) & (along > 0) & (np.hypot(rows, columns) < 105)
+    return part
+
+
+def test_an_arm_that_is_bent_away_is_drawn_at_the_arms_and_not_between_them():
+    """Its own photo shows one arm less: the outlines are compared without what is gone, and its place is an arm's."""
+    whole, damaged = nut((0, 1, 2, 3)), nut((1, 2, 3))
+    gone = whole & ~damaged
+    prior = fit_prior([gone], [damaged])
+    rows, columns = np.mgrid[:SIDE, :SIDE] - 120.0
+    arms = ndimage.binary_dilation(whole & (np.hypot(rows, columns) >= 70), iterations=3)
+    for index in range(12):
+        label = place_defects(whole, 5, index, PlaceSettings(REAL_SHAPES), prior=prior).label
+        assert (label & arms).sum() > 0.8 * label.sum()
+
+
+def test_a_damaged_outline_does_not_hide_that_a_part_is_no_mirror_image_of_itself():
+    found = turns(part_frame(nut((1, 2, 3))), part_frame(nut((0, 1, 2, 3))))
+    assert len({round(turn.angle / (np.pi / 2)) % 4 for turn in found}) == 4
+    assert not any(turn.mirrored for turn in found)
 
 
 @pytest.mark.parametrize(

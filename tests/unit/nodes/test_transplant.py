@@ -11,8 +11,10 @@ from defectforge.nodes.algorithms.compositing.transplant import (
     BLENDS,
     BlendSettings,
     Transplant,
+    cracked,
     transplant,
 )
+from defectforge.nodes.algorithms.placement.defects.cracks import crack_lines
 from defectforge.nodes.algorithms.placement.frame import NoPlaceError, part_frame
 from defectforge.nodes.algorithms.placement.light import inner_shading
 from defectforge.nodes.algorithms.placement.motion import (
@@ -129,6 +131,16 @@ def test_light_and_colour_come_from_the_new_surroundings_and_black_stays_black(m
     assert np.percentile(done.image[done.label].mean(-1), 10) < 0.12
 
 
+def test_other_material_at_the_new_place_does_not_dye_the_defect(move):
+    """The egg has a greenish end; a light rim moved onto it stays about as yellow (1.14) as it was, not 0.70."""
+    part = oval()
+    target = photo(part, (0.5, 0.3, 0.2), grain=0.004)
+    target[:, 125:][part[:, 125:]] *= (0.8, 1.3, 1.3)
+    done = move(target, part, 3, place=SAME_PLACE, turn=0.0, mirror=False, shift=0.0)
+    rim = done.image[done.label & (done.image.mean(-1) > 0.5)]
+    assert len(rim) > 20 and np.median(rim[:, 0] / rim[:, 1]) > 0.9
+
+
 def test_without_matching_the_pixels_come_as_they_are(move, broken):
     part = oval()
     done = move(photo(part, (0.75, 0.6, 0.45)), part, 3, BlendSettings(match=0.0, grain=0.0))
@@ -235,3 +247,34 @@ def test_a_drawn_out_defect_keeps_its_area_and_gets_longer(broken):
     assert longest > 1.4
     with pytest.raises(ValueError, match="stretch: expected 1 to 10"):
         MotionSettings(stretch=0.5)
+
+
+def cracks_of(done: Transplant, part: np.ndarray, target: np.ndarray, seed: int, most: int = 3) -> np.ndarray:
+    photo_ = (target * 255).round().astype(np.uint8)
+    return crack_lines(done.label, part, photo_, np.random.default_rng(seed), most)
+
+
+def test_cracks_leave_the_defect_on_the_part_and_are_labelled_where_they_show(move):
+    part = oval(angle=0.4)
+    target = photo(part, (0.6, 0.35, 0.25), seed=3)
+    done = move(target, part, 2)
+    grown = 0
+    for seed in range(6):
+        lines = cracks_of(done, part, target, seed)
+        assert not (lines & ~part).any() and not (lines & done.label).any()
+        after = cracked(done, lines, seed)
+        assert np.array_equal(after.image[~after.changed], target[~after.changed])
+        assert np.array_equal(after.image[done.label], done.image[done.label]), "the moved pixels stay"
+        assert (after.label | ~done.label).all()
+        dark = after.image.mean(-1) < done.image.mean(-1) - 0.1
+        assert (after.label & dark).sum() > 0.8 * dark.sum()
+        grown += after.label.sum() > 1.05 * done.label.sum()
+    assert grown >= 3
+
+
+def test_without_cracks_a_transplant_is_as_it_was(move):
+    part = oval()
+    target = photo(part, (0.5, 0.3, 0.2))
+    done = move(target, part, 3)
+    assert not cracks_of(done, part, target, 1, most=0).any()
+    assert cracked(done, np.zeros(part.shape, bool), 1) is done

@@ -449,3 +449,14 @@ def test_a_plan_file_may_name_them_relative_to_itself(tmp_path: Path) -> None:
     request = with_plan_file(Request(), plan)
     assert request.part_masks == tmp_path / "parts"
     assert request.real_masks == 3
+
+
+@pytest.mark.parametrize(("saved", "handed"), [("hole", "contamination"), ("dent", "dent"), ("", "")])
+def test_the_type_reaches_the_transplant_that_was_saved_for_another(
+    planned: Callable[..., Handed], request_: Request, transplant: dict[str, Any], saved: str, handed: str
+) -> None:
+    """Cracks belong to holes: a graph that was saved for them must not draw them around a contamination."""
+    transplant["3"]["inputs"]["type"] = saved
+    made, said = planned(replace(request_, type="contamination"), graph=transplant)
+    assert made.graph["3"]["inputs"]["type"] == handed
+    assert any("'Transplant.type' stays 'dent'" in text for text in said) == (saved == "dent")
