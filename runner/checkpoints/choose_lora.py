@@ -18,7 +18,7 @@ from ..graphs.inputs import specs_of
 from ..graphs.overrides import Setting
 from ..outputs.hashes import remembered_sha256
 from .lora_files import metadata_of, training_record
-from .models import by_file, checkpoint_loaders, local_path, models_directory
+from .models import Model, by_file, checkpoint_loaders, local_path, models_directory
 
 LOADERS = ("LoraLoader", "LoraLoaderModelOnly")
 FOLDER, INPUT = "loras", "lora_name"
@@ -29,7 +29,8 @@ Say = Callable[[str], None]
 #: What trainers write about the base model, and the beginning of our kinds of checkpoint.
 _BASES = (
     (re.compile(r"xl", re.I), "SDXL", "sdxl"),
-    (re.compile(r"flux", re.I), "FLUX", "flux"),
+    (re.compile(r"flux[._-]?2|klein", re.I), "FLUX.2", "flux2"),
+    (re.compile(r"flux", re.I), "FLUX.1", "flux1"),
     (re.compile(r"(v|diffusion-v)-?2", re.I), "Stable Diffusion 2.x", "sd2"),
     (re.compile(r"(v|diffusion-v)-?1", re.I), "Stable Diffusion 1.x", "sd15"),
 )
@@ -172,11 +173,18 @@ def _made_for(metadata: dict[str, Any], checkpoint: str) -> tuple[str, bool] | N
         if trained["file"] == checkpoint:
             return None
         base = by_file(trained["file"])
-        other = loaded is not None and base is not None and base.family != loaded.family
-        return trained["file"], other
+        if base is None:  # a checkpoint of somebody's own: the file also says of which kind it was
+            return trained["file"], _other_kind(metadata, loaded) is not None
+        return trained["file"], loaded is not None and base.family != loaded.family
+    other = _other_kind(metadata, loaded)
+    return None if other is None else (other, True)
+
+
+def _other_kind(metadata: dict[str, Any], loaded: Model | None) -> str | None:
+    """What the file says that it was made for, where that is another kind of model than the one that is loaded."""
+    known = next((kind for _, _, kind in _BASES if loaded is not None and loaded.kind.startswith(kind)), None)
     text = str(metadata.get("modelspec.architecture") or metadata.get("ss_base_model_version") or "")
     for pattern, name, kind in _BASES:
         if pattern.search(text):
-            known = next((k for _, _, k in _BASES if loaded is not None and loaded.kind.startswith(k)), None)
-            return None if known in (None, kind) else (name, True)
+            return None if known in (None, kind) else name
     return None

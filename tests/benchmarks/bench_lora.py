@@ -1,4 +1,4 @@
-"""Does an adapter learn a defect from five photos? `python tests/benchmarks/bench_lora.py [--pairs 24] [--threads 2]`.
+"""Does an adapter learn a defect from five photos? `python tests/benchmarks/bench_lora.py [--pairs 64] [--threads 2]`.
 
 Draws nuts with a kind of defect that the miniature has never seen (a stain), trains `defectforge lora` on five of them,
 and paints the same places of other nuts with the shipped `lora_inpaint` twice: with the adapter, and with its strength
@@ -74,7 +74,7 @@ def sheet(rows: list[list[Any]], path: Path, enlarged: int = 4) -> None:
 
 def main() -> None:
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    cli.add_argument("--pairs", type=int, default=24)
+    cli.add_argument("--pairs", type=int, default=64)
     cli.add_argument("--threads", type=int, default=2)
     cli.add_argument("--model", default="miniature")
     cli.add_argument("--lora", type=Path, help="a file that is there already: no training")

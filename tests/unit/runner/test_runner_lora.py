@@ -13,6 +13,7 @@ from defectforge.runner.checkpoints.lora_files import RECORD, metadata_of
 from defectforge.runner.errors import RequestError
 
 SD15 = "v1-5-pruned-emaonly-fp16.safetensors"
+SDXL, KLEIN = "sd_xl_base_1.0.safetensors", "flux-2-klein-4b-fp8.safetensors"
 
 
 def lora_file(path: Path, metadata: dict[str, str], rest: bytes = b"") -> Path:
@@ -99,9 +100,13 @@ def test_what_cannot_be_is_said(given: str, in_graph: int, message: str, models:
         (record(SD15), "miniature.safetensors", "refused"),
         (record("miniature.safetensors"), "miniature-inpaint.safetensors", "said"),
         (record("my-own.safetensors"), SD15, "said"),
+        ({**record("my-own.safetensors"), "ss_base_model_version": "sd_v1"}, SD15, "said"),
+        ({**record("my-own.safetensors"), "ss_base_model_version": "sd_v1"}, SDXL, "refused"),
         ({"ss_base_model_version": "sdxl_base_v1-0"}, SD15, "refused"),
         ({"modelspec.architecture": "stable-diffusion-v1/lora"}, SD15, "fits"),
         ({"modelspec.architecture": "flux-1-dev/lora"}, SD15, "refused"),
+        ({"modelspec.architecture": "flux-1-dev/lora"}, KLEIN, "refused"),
+        ({"modelspec.architecture": "Flux.2-dev/lora"}, KLEIN, "fits"),
         ({"ss_base_model_version": "sd_v1"}, "my-own.safetensors", "fits"),
         ({}, SD15, "fits"),
     ],
