@@ -47,15 +47,18 @@ def lora_loaders(graph: Graph) -> Iterator[tuple[str, str]]:
 
 
 def lora_settings(
-    given: str | None, graph: Graph, object_info: dict[str, Any], embedded_models: Path | None, say: Say
+    given: str | None, graph: Graph, object_info: dict[str, Any], embedded_models: Path | None, ask: Ask, say: Say
 ) -> tuple[list[Setting], bool]:
     """What `--lora FILE` means: the loader's file; for our own server the file is copied to where it looks.
+
+    On another server it is the file of that name there: `ask` says what that one tells about itself.
 
     Returns:
         The settings, and whether a file was copied (the server's lists are old then).
 
     Raises:
-        RequestError: no LoRA loader in the workflow, or several; another file of that name; no such file.
+        RequestError: no LoRA loader in the workflow, or several; another file of that name, here or on the server; no
+            such file.
     """
     if given is None:
         return [], False
@@ -85,8 +88,34 @@ def lora_settings(
             )
         return setting, False  # that it is missing is told with all other missing files
     if embedded_models is None:
+        if path.name in offered:
+            _check_same(path, ask(FOLDER, path.name), say)
         return setting, False
     return setting, _brought(path, embedded_models, say)
+
+
+def _check_same(path: Path, there: dict[str, Any], say: Say) -> None:
+    """A file's contents do not come over the wire; what it says about itself does, and tells most files apart."""
+    try:
+        here = metadata_of(path)
+    except (OSError, ValueError) as error:
+        raise request_error(
+            "lora.no_lora",
+            f"{path.name} is no LoRA file: {error}",
+            where=str(path),
+            expected="a safetensors file",
+            mend="choose another --lora",
+        ) from error
+    if here and not there:
+        say(f"note: the server does not tell whether its {path.name} is this one")
+    elif here != there:
+        raise request_error(
+            "lora.other_on_server",
+            f"the server has another file of the name {path.name}",
+            where=f"--lora {path}, and models/{FOLDER} of the server",
+            expected="the same file on both sides",
+            mend="copy this one there under a name of its own, and give that",
+        )
 
 
 def _brought(path: Path, models: Path, say: Say) -> bool:

@@ -41,6 +41,11 @@ def graph(checkpoint: str = SD15, file: str = "defect-lora.safetensors", strengt
     }
 
 
+def silent(folder: str, file: str) -> dict[str, Any]:
+    """A server that tells nothing of its files."""
+    return {}
+
+
 INFO = {"LoraLoader": {"input": {"required": {"lora_name": [["there.safetensors"], {}]}}}}
 
 
@@ -52,11 +57,11 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_our_own_server_gets_a_copy_once(models: Path, tmp_path: Path) -> None:
     file, said = lora_file(tmp_path / "mine.safetensors", {}), []
-    settings, is_new = lora_settings(str(file), graph(), INFO, models, said.append)
+    settings, is_new = lora_settings(str(file), graph(), INFO, models, silent, said.append)
     assert (settings[0].title, settings[0].input, settings[0].value) == ("LoRA", "lora_name", "mine.safetensors")
     assert is_new and (models / "loras" / "mine.safetensors").read_bytes() == file.read_bytes()
     assert "copied mine.safetensors" in said[0]
-    assert lora_settings(str(file), graph(), INFO, models, said.append)[1] is False
+    assert lora_settings(str(file), graph(), INFO, models, silent, said.append)[1] is False
     assert len(said) == 1
 
 
@@ -64,16 +69,38 @@ def test_another_file_of_that_name_is_never_overwritten(models: Path, tmp_path: 
     old = lora_file(models / "loras" / "mine.safetensors", {}, b"old")
     file = lora_file(tmp_path / "mine.safetensors", {}, b"new")
     with pytest.raises(RequestError, match=r"another LoRA is called mine\.safetensors"):
-        lora_settings(str(file), graph(), INFO, models, print)
+        lora_settings(str(file), graph(), INFO, models, silent, print)
     assert old.read_bytes().endswith(b"old")
 
 
 def test_a_name_of_the_server_s_own_and_a_file_for_a_server_of_somebody_else(tmp_path: Path) -> None:
-    (setting,), is_new = lora_settings("there.safetensors", graph(), INFO, None, print)
+    (setting,), is_new = lora_settings("there.safetensors", graph(), INFO, None, silent, print)
     assert setting.value == "there.safetensors" and not is_new
     file = lora_file(tmp_path / "mine.safetensors", {})
-    (setting,), is_new = lora_settings(str(file), graph(), INFO, None, print)
+    (setting,), is_new = lora_settings(str(file), graph(), INFO, None, silent, print)
     assert setting.value == "mine.safetensors" and not is_new
+
+
+@pytest.mark.parametrize(("on_server", "said"), [("same", 0), ("other", None), ("silent", 1)])
+def test_a_file_that_a_server_of_somebody_else_has_under_this_name_is_this_one(
+    on_server: str, said: int | None, tmp_path: Path
+) -> None:
+    file = lora_file(tmp_path / "there.safetensors", record(SD15))
+    told = {"same": record(SD15), "other": record("miniature.safetensors"), "silent": {}}[on_server]
+    lines: list[str] = []
+    if said is None:
+        with pytest.raises(RequestError, match=r"another file of the name there\.safetensors"):
+            lora_settings(str(file), graph(), INFO, None, lambda folder, name: told, lines.append)
+        return
+    (setting,), _ = lora_settings(str(file), graph(), INFO, None, lambda folder, name: told, lines.append)
+    assert setting.value == "there.safetensors" and len(lines) == said
+
+
+def test_a_file_that_is_no_lora_is_none_on_any_server(tmp_path: Path) -> None:
+    file = tmp_path / "there.safetensors"
+    file.write_bytes(b"text")
+    with pytest.raises(RequestError, match=r"there\.safetensors is no LoRA file"):
+        lora_settings(str(file), graph(), INFO, None, silent, print)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +116,7 @@ def test_what_cannot_be_is_said(given: str, in_graph: int, message: str, models:
     one = built.pop("2")
     built |= {str(n + 2): {**one, "_meta": {"title": f"LoRA {n}"}} for n in range(in_graph)}
     with pytest.raises(RequestError, match=message):
-        lora_settings(given, built, INFO, models, print)
+        lora_settings(given, built, INFO, models, silent, print)
 
 
 @pytest.mark.parametrize(
