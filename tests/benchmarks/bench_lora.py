@@ -4,8 +4,8 @@ Draws nuts with a kind of defect that the miniature has never seen (a stain), tr
 and paints places of other nuts with the shipped `lora_inpaint` twice: with the adapter, and with its strength at 0,
 which is the base model. Where nothing visible came, the runner draws again elsewhere on the same nut. A judge that is
 trained on drawn nuts only, and that no score knows of (tests/tools/hole_judge.py), says where a stain is; a job of
-which nothing visible came has none. Printed: the two shares, their difference with its 95 % interval, and the time of the
-training. A sheet goes to WORK/sheet.png. The same command goes on where it was stopped.
+which nothing visible came has none. Printed: the two shares, their difference with its 95 % interval, and the time of
+the training. A sheet goes to WORK/sheet.png. The same command goes on where it was stopped.
 """
 
 from __future__ import annotations
