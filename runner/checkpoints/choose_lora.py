@@ -17,11 +17,12 @@ from ..graphs.graph import Graph, address_of, label, title_of
 from ..graphs.inputs import specs_of
 from ..graphs.overrides import Setting
 from ..outputs.hashes import remembered_sha256
-from .lora_files import metadata_of, training_record
+from .lora_files import check_whole, metadata_of, training_record
 from .models import Model, by_file, checkpoint_loaders, local_path, models_directory
 
 LOADERS = ("LoraLoader", "LoraLoaderModelOnly")
 FOLDER, INPUT = "loras", "lora_name"
+SAFE = (".safetensors", ".sft")
 #: (folder, file) -> what a model file says about itself on the server, or nothing.
 Ask = Callable[[str, str], dict[str, Any]]
 Say = Callable[[str], None]
@@ -87,6 +88,7 @@ def lora_settings(
                 mend="check the path",
             )
         return setting, False  # that it is missing is told with all other missing files
+    _check_file(path)
     if embedded_models is None:
         if path.name in offered:
             _check_same(path, ask(FOLDER, path.name), say)
@@ -94,18 +96,25 @@ def lora_settings(
     return setting, _brought(path, embedded_models, say)
 
 
-def _check_same(path: Path, there: dict[str, Any], say: Say) -> None:
-    """A file's contents do not come over the wire; what it says about itself does, and tells most files apart."""
+def _check_file(path: Path) -> None:
+    """Before it is copied anywhere. Files of PyTorch's own format say nothing about themselves."""
+    if path.suffix not in SAFE:
+        return
     try:
-        here = metadata_of(path)
+        check_whole(path)
     except (OSError, ValueError) as error:
         raise request_error(
             "lora.no_lora",
-            f"{path.name} is no LoRA file: {error}",
+            f"{path.name} is no LoRA file, or was not copied to its end: {error}",
             where=str(path),
-            expected="a safetensors file",
-            mend="choose another --lora",
+            expected="a whole safetensors file",
+            mend="copy it again, or choose another --lora",
         ) from error
+
+
+def _check_same(path: Path, there: dict[str, Any], say: Say) -> None:
+    """A file's contents do not come over the wire; what it says about itself does, and tells most files apart."""
+    here = metadata_of(path) if path.suffix in SAFE else {}
     if here and not there:
         say(f"note: the server does not tell whether its {path.name} is this one")
     elif here != there:

@@ -7,10 +7,12 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from defectforge.runner.checkpoints.choose_lora import lora_settings, strange_loras, trained_on
 from defectforge.runner.checkpoints.lora_files import RECORD, metadata_of
 from defectforge.runner.errors import RequestError
+from safetensors.numpy import save_file
 
 SD15 = "v1-5-pruned-emaonly-fp16.safetensors"
 SDXL, KLEIN = "sd_xl_base_1.0.safetensors", "flux-2-klein-4b-fp8.safetensors"
@@ -67,7 +69,7 @@ def test_our_own_server_gets_a_copy_once(models: Path, tmp_path: Path) -> None:
 
 def test_another_file_of_that_name_is_never_overwritten(models: Path, tmp_path: Path) -> None:
     old = lora_file(models / "loras" / "mine.safetensors", {}, b"old")
-    file = lora_file(tmp_path / "mine.safetensors", {}, b"new")
+    file = lora_file(tmp_path / "mine.safetensors", {"title": "new"})
     with pytest.raises(RequestError, match=r"another LoRA is called mine\.safetensors"):
         lora_settings(str(file), graph(), INFO, models, silent, print)
     assert old.read_bytes().endswith(b"old")
@@ -96,11 +98,21 @@ def test_a_file_that_a_server_of_somebody_else_has_under_this_name_is_this_one(
     assert setting.value == "there.safetensors" and len(lines) == said
 
 
-def test_a_file_that_is_no_lora_is_none_on_any_server(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"text", b"", struct.pack("<Q", 2) + b"{}" + b"too long", "cut"])
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_what_is_no_whole_lora_is_refused_before_it_is_copied(
+    content: bytes | str, is_ours: bool, models: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "there.safetensors"
-    file.write_bytes(b"text")
+    if content == "cut":
+        save_file({"x.lora_up.weight": np.zeros((4, 4), np.float32)}, str(file))
+        file.write_bytes(file.read_bytes()[:-1])
+    else:
+        assert isinstance(content, bytes)
+        file.write_bytes(content)
     with pytest.raises(RequestError, match=r"there\.safetensors is no LoRA file"):
-        lora_settings(str(file), graph(), INFO, None, silent, print)
+        lora_settings(str(file), graph(), INFO, models if is_ours else None, silent, print)
+    assert not (models / "loras").exists()
 
 
 @pytest.mark.parametrize(
