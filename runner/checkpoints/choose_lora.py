@@ -18,19 +18,21 @@ from ..graphs.inputs import offered
 from ..graphs.overrides import Setting
 from ..outputs.hashes import remembered_sha256
 from .families import FLUX2, SD1, SD2, SDXL, family_of
-from .lora_files import metadata_of, training_record
-from .models import by_file, checkpoint_loaders, local_path, models_directory
+from .lora_files import check_whole, metadata_of, training_record
+from .models import Model, by_file, checkpoint_loaders, local_path, models_directory
 
 LOADERS = ("LoraLoader", "LoraLoaderModelOnly")
 FOLDER, INPUT = "loras", "lora_name"
+SAFE = (".safetensors", ".sft")
 #: (folder, file) -> what a model file says about itself on the server, or nothing.
 Ask = Callable[[str, str], dict[str, Any]]
 Say = Callable[[str], None]
 
-#: What trainers write about the base model, and the family that it is of. Of FLUX they do not all write the number.
+#: What trainers write about the base model, and the family that it is of.
 _BASES = (
     (re.compile(r"xl", re.I), SDXL),
-    (re.compile(r"flux", re.I), FLUX2.partition(".")[0]),
+    (re.compile(r"flux[._-]?2|klein", re.I), FLUX2),
+    (re.compile(r"flux", re.I), "FLUX.1"),
     (re.compile(r"(v|diffusion-v)-?2", re.I), SD2),
     (re.compile(r"(v|diffusion-v)-?1", re.I), SD1),
 )
@@ -47,15 +49,18 @@ def lora_loaders(graph: Graph) -> Iterator[tuple[str, str]]:
 
 
 def lora_settings(
-    given: str | None, graph: Graph, object_info: dict[str, Any], embedded_models: Path | None, say: Say
+    given: str | None, graph: Graph, object_info: dict[str, Any], embedded_models: Path | None, ask: Ask, say: Say
 ) -> tuple[list[Setting], bool]:
     """What `--lora FILE` means: the loader's file; for our own server the file is copied to where it looks.
+
+    On another server it is the file of that name there: `ask` says what that one tells about itself.
 
     Returns:
         The settings, and whether a file was copied (the server's lists are old then).
 
     Raises:
-        RequestError: no LoRA loader in the workflow, or several; another file of that name; no such file.
+        RequestError: no LoRA loader in the workflow, or several; another file of that name, here or on the server; no
+            such file.
     """
     if given is None:
         return [], False
@@ -82,9 +87,43 @@ def lora_settings(
                 mend="check the path",
             )
         return setting, False  # that it is missing is told with all other missing files
+    _check_file(path)
     if embedded_models is None:
+        if path.name in offered:
+            _check_same(path, ask(FOLDER, path.name), say)
         return setting, False
     return setting, _brought(path, embedded_models, say)
+
+
+def _check_file(path: Path) -> None:
+    """Before it is copied anywhere. Files of PyTorch's own format say nothing about themselves."""
+    if path.suffix not in SAFE:
+        return
+    try:
+        check_whole(path)
+    except (OSError, ValueError) as error:
+        raise request_error(
+            "lora.no_lora",
+            f"{path.name} is no LoRA file, or was not copied to its end: {error}",
+            where=str(path),
+            expected="a whole safetensors file",
+            mend="copy it again, or choose another --lora",
+        ) from error
+
+
+def _check_same(path: Path, there: dict[str, Any], say: Say) -> None:
+    """A file's contents do not come over the wire; what it says about itself does, and tells most files apart."""
+    here = metadata_of(path) if path.suffix in SAFE else {}
+    if here and not there:
+        say(f"note: the server does not tell whether its {path.name} is this one")
+    elif here != there:
+        raise request_error(
+            "lora.other_on_server",
+            f"the server has another file of the name {path.name}",
+            where=f"--lora {path}, and models/{FOLDER} of the server",
+            expected="the same file on both sides",
+            mend="copy this one there under a name of its own, and give that",
+        )
 
 
 def _brought(path: Path, models: Path, say: Say) -> bool:
@@ -171,11 +210,16 @@ def _made_for(metadata: dict[str, Any], checkpoint: str) -> tuple[str, bool] | N
         if trained["file"] == checkpoint:
             return None
         base = by_file(trained["file"])
-        other = loaded is not None and base is not None and base.family != loaded.family
-        return trained["file"], other
+        if base is None:  # a checkpoint of somebody's own: the file also says of which kind it was
+            return trained["file"], _other_kind(metadata, loaded) is not None
+        return trained["file"], loaded is not None and base.family != loaded.family
+    other = _other_kind(metadata, loaded)
+    return None if other is None else (other, True)
+
+
+def _other_kind(metadata: dict[str, Any], loaded: Model | None) -> str | None:
+    """What the file says that it was made for, where that is another kind of model than the one that is loaded."""
     text = str(metadata.get("modelspec.architecture") or metadata.get("ss_base_model_version") or "")
     family = family_of(loaded)
     made_for = next((name for pattern, name in _BASES if pattern.search(text)), None)
-    if family is None or made_for is None or family.startswith(made_for):
-        return None
-    return made_for, True
+    return None if family is None or family == made_for else made_for

@@ -132,6 +132,8 @@ def missing_models(
             mend = f"defectforge models fetch {model.name}"
             if not can_generate(model):
                 mend = "this installation does not hold its weights; use --model random-sd15 to try out the machinery"
+        elif folder == "loras":
+            mend += ", or name another one with --lora FILE; `defectforge lora` trains one"
         elif folder == "checkpoints" and _fits("miniature", graph):
             mend += ", or use --model miniature"
         problems.append(

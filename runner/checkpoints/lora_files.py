@@ -32,6 +32,25 @@ def header(path: Path) -> dict[str, Any]:
     return found
 
 
+def check_whole(path: Path) -> None:
+    """Whether the file holds all that its head says.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no safetensors file, or ends early.
+    """
+    entries = [entry for name, entry in header(path).items() if name != "__metadata__"]
+    try:
+        ends = [int(entry["data_offsets"][1]) for entry in entries]
+    except (TypeError, KeyError, IndexError, ValueError):
+        raise ValueError("its header does not say where its tensors are") from None
+    with path.open("rb") as file:
+        start = 8 + struct.unpack("<Q", file.read(8))[0]
+    expected, size = start + max(ends, default=0), path.stat().st_size
+    if size != expected:
+        raise ValueError(f"it is {size} bytes long and its header speaks of {expected}")
+
+
 def metadata_of(path: Path) -> dict[str, str]:
     """What the file says about itself: as `header`."""
     found = header(path).get("__metadata__") or {}

@@ -171,7 +171,7 @@ def checked_graph(
     if choice.generate:
         object_info.update(site.client.object_info())
     apply(graph, choice.settings)
-    lora, is_new = lora_settings(request.lora, graph, object_info, site.models, say)
+    lora, is_new = lora_settings(request.lora, graph, object_info, site.models, site.client.file_metadata, say)
     if is_new:
         object_info.update(site.client.object_info())
     apply(graph, lora)

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import Problem, nearest
 
+CORE = "ComfyUI itself"
 REGISTRY = "https://registry.comfy.org/nodes/"
 
 
@@ -16,7 +17,7 @@ def pack_of_window_node(node: dict[str, Any]) -> str:
         return ""
     version = f" {properties['ver']}" if properties.get("ver") else ""
     if properties.get("cnr_id") == "comfy-core":
-        return f"ComfyUI itself{version}"
+        return f"{CORE}{version}"
     if properties.get("cnr_id"):
         return f"{REGISTRY}{properties['cnr_id']}{version}"
     if properties.get("aux_id"):
@@ -30,7 +31,12 @@ def unknown_class_problem(
     """A class that the server does not have: the pack to install, or for our own server, another server."""
     if not pack and class_type.startswith("DefectForge"):
         pack = "DefectForge"
-    if embedded:
+    core = pack.removeprefix(CORE).strip() if pack.startswith(CORE) else None
+    if core is not None and embedded:
+        mend = "needs a ComfyUI server" + (f" of {core} or newer" if core else "") + ": add --server URL"
+    elif core is not None:
+        mend = f"update ComfyUI on that server{f' to {core} or newer' if core else ''}, and restart it"
+    elif embedded:
         mend = "needs a ComfyUI server: add --server URL" + (f", with {pack} installed there" if pack else "")
     elif pack:
         mend = f"install {pack} on that server and restart it"

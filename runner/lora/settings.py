@@ -93,7 +93,7 @@ def with_options(settings: Settings, **options: Any) -> Settings:
     for name, (low, high) in LIMITS.items():
         value = getattr(changed, name)
         if not low <= value <= high:  # NaN is in no range
-            problems.append(_out_of_range(name, value, f"{low:g} to {high:g}"))
+            problems.append(_out_of_range(name, value, f"{low} to {high}"))
     if changed.size % 8:
         problems.append(_out_of_range("size", changed.size, "a multiple of 8"))
     if not changed.prompt.strip():
@@ -106,5 +106,9 @@ def with_options(settings: Settings, **options: Any) -> Settings:
 def _out_of_range(name: str, value: object, expected: str) -> Problem:
     option = f"--{name.replace('_', '-')}"
     return Problem(
-        "lora.setting", f"{option} {value}", where=option, expected=expected, mend="change it, or leave it away"
+        "lora.setting",
+        f"{option} {value} is not possible",
+        where=option,
+        expected=expected,
+        mend="change it, or leave it away",
     )

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from ...nodes.datasets import reader
 from ...nodes.datasets.errors import ReadError
@@ -61,7 +61,9 @@ def as_problems() -> Iterator[None]:
 
 
 def problem_of(error: ReadError) -> Problem:
-    return Problem(error.code, error.what, error.where, error.expected, error.mend)
+    """What the reader says of a file, with the file's name for its subject; `where` holds the whole path."""
+    what = f"{PurePath(error.where).name} {error.what}" if error.where else error.what
+    return Problem(error.code, what, error.where, error.expected, error.mend)
 
 
 def categories(root: Path, layout: str | None = None) -> dict[str, reader.Category]:

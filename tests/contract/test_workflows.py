@@ -30,6 +30,7 @@ PROMISED = {
     *("reference_only", "reference_only_balanced", "reference_only_prompt", "reference_local"),
     *("transplant", "transplant_harmonise", "inpaint_any_defect", "inpaint_moved_mask", "inpaint_mask_prior"),
     *("sdxl_inpaint", "sdxl_inpaint_unet", "sdxl_reference_local", "klein_defect_local"),
+    *("lora_inpaint", "lora_reference_local"),
 }
 # A real defect's own pixels need no model.
 WITHOUT_MODEL = {"transplant"}

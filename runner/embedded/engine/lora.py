@@ -194,5 +194,6 @@ def _check_shape(path: Path, name: str, change: WeightChange, shape: torch.Size)
         return
     raise UnsupportedModelError(
         f"{path.name} does not fit this checkpoint: its change of {name} is "
-        f"{keywords['up'].shape[0]} x {keywords['down'].flatten(1).shape[1]}, the weight {tuple(shape)}"
+        f"{keywords['up'].shape[0]} x {keywords['down'].flatten(1).shape[1]}, the weight is {shape[0]} x "
+        f"{shape[1:].numel()}. Load the checkpoint that it was trained for{_trained_on(path)}, or choose another LoRA"
     )

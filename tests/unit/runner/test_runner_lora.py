@@ -7,12 +7,15 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from defectforge.runner.checkpoints.choose_lora import lora_settings, strange_loras, trained_on
 from defectforge.runner.checkpoints.lora_files import RECORD, metadata_of
 from defectforge.runner.errors import RequestError
+from safetensors.numpy import save_file
 
 SD15 = "v1-5-pruned-emaonly-fp16.safetensors"
+SDXL, KLEIN = "sd_xl_base_1.0.safetensors", "flux-2-klein-4b-fp8.safetensors"
 
 
 def lora_file(path: Path, metadata: dict[str, str], rest: bytes = b"") -> Path:
@@ -40,6 +43,11 @@ def graph(checkpoint: str = SD15, file: str = "defect-lora.safetensors", strengt
     }
 
 
+def silent(folder: str, file: str) -> dict[str, Any]:
+    """A server that tells nothing of its files."""
+    return {}
+
+
 INFO = {"LoraLoader": {"input": {"required": {"lora_name": [["there.safetensors"], {}]}}}}
 
 
@@ -51,28 +59,60 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_our_own_server_gets_a_copy_once(models: Path, tmp_path: Path) -> None:
     file, said = lora_file(tmp_path / "mine.safetensors", {}), []
-    settings, is_new = lora_settings(str(file), graph(), INFO, models, said.append)
+    settings, is_new = lora_settings(str(file), graph(), INFO, models, silent, said.append)
     assert (settings[0].title, settings[0].input, settings[0].value) == ("LoRA", "lora_name", "mine.safetensors")
     assert is_new and (models / "loras" / "mine.safetensors").read_bytes() == file.read_bytes()
     assert "copied mine.safetensors" in said[0]
-    assert lora_settings(str(file), graph(), INFO, models, said.append)[1] is False
+    assert lora_settings(str(file), graph(), INFO, models, silent, said.append)[1] is False
     assert len(said) == 1
 
 
 def test_another_file_of_that_name_is_never_overwritten(models: Path, tmp_path: Path) -> None:
     old = lora_file(models / "loras" / "mine.safetensors", {}, b"old")
-    file = lora_file(tmp_path / "mine.safetensors", {}, b"new")
+    file = lora_file(tmp_path / "mine.safetensors", {"title": "new"})
     with pytest.raises(RequestError, match=r"another LoRA is called mine\.safetensors"):
-        lora_settings(str(file), graph(), INFO, models, print)
+        lora_settings(str(file), graph(), INFO, models, silent, print)
     assert old.read_bytes().endswith(b"old")
 
 
 def test_a_name_of_the_server_s_own_and_a_file_for_a_server_of_somebody_else(tmp_path: Path) -> None:
-    (setting,), is_new = lora_settings("there.safetensors", graph(), INFO, None, print)
+    (setting,), is_new = lora_settings("there.safetensors", graph(), INFO, None, silent, print)
     assert setting.value == "there.safetensors" and not is_new
     file = lora_file(tmp_path / "mine.safetensors", {})
-    (setting,), is_new = lora_settings(str(file), graph(), INFO, None, print)
+    (setting,), is_new = lora_settings(str(file), graph(), INFO, None, silent, print)
     assert setting.value == "mine.safetensors" and not is_new
+
+
+@pytest.mark.parametrize(("on_server", "said"), [("same", 0), ("other", None), ("silent", 1)])
+def test_a_file_that_a_server_of_somebody_else_has_under_this_name_is_this_one(
+    on_server: str, said: int | None, tmp_path: Path
+) -> None:
+    file = lora_file(tmp_path / "there.safetensors", record(SD15))
+    told = {"same": record(SD15), "other": record("miniature.safetensors"), "silent": {}}[on_server]
+    lines: list[str] = []
+    if said is None:
+        with pytest.raises(RequestError, match=r"another file of the name there\.safetensors"):
+            lora_settings(str(file), graph(), INFO, None, lambda folder, name: told, lines.append)
+        return
+    (setting,), _ = lora_settings(str(file), graph(), INFO, None, lambda folder, name: told, lines.append)
+    assert setting.value == "there.safetensors" and len(lines) == said
+
+
+@pytest.mark.parametrize("content", [b"text", b"", struct.pack("<Q", 2) + b"{}" + b"too long", "cut"])
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_what_is_no_whole_lora_is_refused_before_it_is_copied(
+    content: bytes | str, is_ours: bool, models: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "there.safetensors"
+    if content == "cut":
+        save_file({"x.lora_up.weight": np.zeros((4, 4), np.float32)}, str(file))
+        file.write_bytes(file.read_bytes()[:-1])
+    else:
+        assert isinstance(content, bytes)
+        file.write_bytes(content)
+    with pytest.raises(RequestError, match=r"there\.safetensors is no LoRA file"):
+        lora_settings(str(file), graph(), INFO, models if is_ours else None, silent, print)
+    assert not (models / "loras").exists()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +128,7 @@ def test_what_cannot_be_is_said(given: str, in_graph: int, message: str, models:
     one = built.pop("2")
     built |= {str(n + 2): {**one, "_meta": {"title": f"LoRA {n}"}} for n in range(in_graph)}
     with pytest.raises(RequestError, match=message):
-        lora_settings(given, built, INFO, models, print)
+        lora_settings(given, built, INFO, models, silent, print)
 
 
 @pytest.mark.parametrize(
@@ -99,9 +139,13 @@ def test_what_cannot_be_is_said(given: str, in_graph: int, message: str, models:
         (record(SD15), "miniature.safetensors", "refused"),
         (record("miniature.safetensors"), "miniature-inpaint.safetensors", "said"),
         (record("my-own.safetensors"), SD15, "said"),
+        ({**record("my-own.safetensors"), "ss_base_model_version": "sd_v1"}, SD15, "said"),
+        ({**record("my-own.safetensors"), "ss_base_model_version": "sd_v1"}, SDXL, "refused"),
         ({"ss_base_model_version": "sdxl_base_v1-0"}, SD15, "refused"),
         ({"modelspec.architecture": "stable-diffusion-v1/lora"}, SD15, "fits"),
         ({"modelspec.architecture": "flux-1-dev/lora"}, SD15, "refused"),
+        ({"modelspec.architecture": "flux-1-dev/lora"}, KLEIN, "refused"),
+        ({"modelspec.architecture": "Flux.2-dev/lora"}, KLEIN, "fits"),
         ({"ss_base_model_version": "sd_v1"}, "my-own.safetensors", "fits"),
         ({}, SD15, "fits"),
     ],
