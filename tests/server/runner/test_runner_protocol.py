@@ -68,6 +68,7 @@ def test_what_is_sent_avoids_the_server_s_traps(start: Start, go: Any) -> None:
         "preview= and channel= decode on the server's event loop"
     )
     assert not any(request.path in ("/history", "/interrupt", "/free") for request in requests)
+    assert not any(request.path.startswith("/internal") for request in requests), "declared the window's own"
 
 
 def test_the_client_id_stays_over_a_reconnect(start: Start, go: Any) -> None:
