@@ -216,6 +216,8 @@ def sum_up(
     done, failed = of_ours.count(DONE), of_ours.count(FAILED)
     pairs = sum(given.get(job_id, 0) for job_id in ours)
     text = f"{pairs} of {until or len(ours)} pairs are in {out}"
+    if until is not None and pairs > until:
+        text = f"{pairs} pairs are in {out}, more than the {until} of --until"
     if until is None and pairs > done:
         text = f"{pairs} pairs from {done} of {len(ours)} jobs are in {out}"
     code = OK
