@@ -113,6 +113,14 @@ def test_a_restarted_server_that_lost_its_photos_gets_them_again(
     pairs(tmp_path / "out").assert_whole(4)
 
 
+def test_a_death_of_the_server_costs_no_attempt(start: Start, go: Any, pairs: Any, tmp_path: Path) -> None:
+    """It dies, then runs out of memory once: the second attempt at the job is still to be had."""
+    server = start(die_while_running=1, fail={1: "torch.OutOfMemoryError"})
+    assert go(server, count=1) == OK
+    pairs(tmp_path / "out").assert_whole(1)
+    assert len(server.posted) == 3
+
+
 def test_a_queue_that_somebody_clears_is_filled_again(start: Start, go: Any, pairs: Any, tmp_path: Path) -> None:
     """Silent: no message names the job, and the history never knew it."""
     server = start()
