@@ -125,6 +125,34 @@ def test_shards_made_apart_and_merged_are_one_run(
     assert_same(again, tmp_path / "plain")
 
 
+@pytest.mark.parametrize("jobs", [24, pytest.param(400, marks=pytest.mark.slow)], ids=["small", "whole"])
+def test_shards_that_are_killed_go_on_and_merge_to_one_run(
+    jobs: int,
+    cli: Cli,
+    spawn: Callable[..., subprocess.Popen[str]],
+    options: Any,
+    plain: Callable[[int], Path],
+    embedded_server: Any,
+    tmp_path: Path,
+) -> None:
+    parts = [tmp_path / f"part{part}" for part in (1, 2)]
+    for number, part in enumerate(parts, 1):
+        command = [*options(jobs), "--server", embedded_server.url, "--shard", f"{number}/2", "--out", part]
+        running = spawn(*command, "--json")
+        assert running.stdout is not None
+        done = 0
+        while done < jobs // 8:
+            done += json.loads(running.stdout.readline())["event"] == "done"
+        running.kill()
+        running.wait()
+        assert len(pictures(part)) < jobs, "the kill came too late to test anything"
+        again = cli(*command)
+        assert again.returncode == 0, again.stderr
+    merged = cli("merge", tmp_path / "merged", *parts)
+    assert merged.returncode == 0, merged.stderr
+    assert_same(tmp_path / "merged", plain(jobs))
+
+
 def test_a_dry_run_says_what_would_be_done(
     cli: Cli, options: Any, plain: Callable[[int], Path], embedded_server: Any, tmp_path: Path
 ) -> None:
