@@ -202,6 +202,17 @@ class DefectForgePlaceHoleMask(io.ComfyNode):
                     optional=True,
                     tooltip="Where no hole may be, e.g. the rough base of a nut: one mask, or one for each photo.",
                 ),
+                io.Float.Input(
+                    "crack_length",
+                    default=1.0,
+                    min=0.1,
+                    max=3.0,
+                    step=0.1,
+                    optional=True,
+                    tooltip="1: the cracks of a hole are 0.17 to 0.65 of the part's diameter long, all together. 2 "
+                    "comes nearer to hazelnuts that broke.",
+                    **ADVANCED,
+                ),
             ],
             outputs=[
                 io.Mask.Output(display_name="label_mask", tooltip="The holes themselves, hard: what is asked for."),
@@ -227,11 +238,12 @@ class DefectForgePlaceHoleMask(io.ComfyNode):
         grow: float,
         feather: float,
         keep_out: Tensor | None = None,
+        crack_length: float = 1.0,
     ) -> io.NodeOutput:
         batch, height, width = image.shape[:3]
         parts = as_mask_batch(object_mask, batch, height, width, "object_mask")
         barred = None if keep_out is None else as_mask_batch(keep_out, batch, height, width, "keep_out")
-        settings = HoleSettings(count, min_size, max_size, max_cracks, rim, tries)
+        settings = HoleSettings(count, min_size, max_size, max_cracks, rim, tries, crack_length)
         labels = []
         for index in watched(range(batch), batch):
             keep = None if barred is None else to_array(barred[index])

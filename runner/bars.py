@@ -7,9 +7,9 @@ import contextlib
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from .amounts import duration, speed
 from .errors import DefectForgeError, printable
 from .reporter import Event, Reporter
-from .watch.tally import duration, speed
 
 
 class BarReporter(Reporter):

@@ -115,5 +115,10 @@ def did_you_mean(word: str, known: Iterable[str], limit: int = 12) -> str:
     if not names:
         return "there is none"
     near = nearest(word, names)
-    listed = ", ".join(f"'{name}'" for name in names[:limit]) + (", ..." if len(names) > limit else "")
+    listed = first_of([f"'{name}'" for name in names], limit)
     return (f"did you mean '{near}'? " if near else "") + f"there is {listed}"
+
+
+def first_of(names: Sequence[object], most: int) -> str:
+    """The first of many names as a list in a sentence: 'a, b, ...'."""
+    return ", ".join(map(str, names[:most])) + (", ..." if len(names) > most else "")

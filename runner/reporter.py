@@ -54,13 +54,12 @@ class Reporter:
             self._started[job.id] = time.monotonic()
         elif name == "done" and job is not None:
             self._done += 1
-            took = time.monotonic() - self._started.pop(job.id, time.monotonic())
+            started = self._started.pop(job.id, None)
             if self._summarised:
                 return
             path = data["record"]["image"]["path"]
-            self.line(
-                f"[{self._done}/{self._total}] {path}  {job.source.photo.relative}, seed {job.seed}, {took:.1f} s"
-            )
+            took = "" if started is None else f", {time.monotonic() - started:.1f} s"
+            self.line(f"[{self._done}/{self._total}] {path}  {job.source.photo.relative}, seed {job.seed}{took}")
         elif name == "failed" and job is not None:
             self._failures += 1
             if self.brief and self._failures > MOST_FAILURES:

@@ -14,9 +14,10 @@ from typing import Any
 
 from ..errors import Problem, request_error
 from ..graphs.graph import Graph, address_of, label, title_of
-from ..graphs.inputs import specs_of
+from ..graphs.inputs import offered
 from ..graphs.overrides import Setting
 from ..outputs.hashes import remembered_sha256
+from .families import FLUX2, SD1, SD2, SDXL, family_of
 from .lora_files import metadata_of, training_record
 from .models import by_file, checkpoint_loaders, local_path, models_directory
 
@@ -26,12 +27,12 @@ FOLDER, INPUT = "loras", "lora_name"
 Ask = Callable[[str, str], dict[str, Any]]
 Say = Callable[[str], None]
 
-#: What trainers write about the base model, and the beginning of our kinds of checkpoint.
+#: What trainers write about the base model, and the family that it is of. Of FLUX they do not all write the number.
 _BASES = (
-    (re.compile(r"xl", re.I), "SDXL", "sdxl"),
-    (re.compile(r"flux", re.I), "FLUX", "flux"),
-    (re.compile(r"(v|diffusion-v)-?2", re.I), "Stable Diffusion 2.x", "sd2"),
-    (re.compile(r"(v|diffusion-v)-?1", re.I), "Stable Diffusion 1.x", "sd15"),
+    (re.compile(r"xl", re.I), SDXL),
+    (re.compile(r"flux", re.I), FLUX2.partition(".")[0]),
+    (re.compile(r"(v|diffusion-v)-?2", re.I), SD2),
+    (re.compile(r"(v|diffusion-v)-?1", re.I), SD1),
 )
 
 
@@ -69,10 +70,8 @@ def lora_settings(
         )
     setting = [Setting(address_of(graph, loaders[0]), INPUT, Path(given).name)]
     path = Path(given).expanduser()
-    spec = specs_of(object_info.get(graph[loaders[0]]["class_type"], {})).get(INPUT)
-    offered = {str(choice) for choice in (spec.choices if spec else None) or []}
     if not path.is_file():
-        if given in offered:
+        if given in offered(object_info.get(graph[loaders[0]]["class_type"], {}), INPUT):
             return [Setting(setting[0].title, INPUT, given)], False
         if path.parent != Path("."):
             raise request_error(
@@ -175,8 +174,8 @@ def _made_for(metadata: dict[str, Any], checkpoint: str) -> tuple[str, bool] | N
         other = loaded is not None and base is not None and base.family != loaded.family
         return trained["file"], other
     text = str(metadata.get("modelspec.architecture") or metadata.get("ss_base_model_version") or "")
-    for pattern, name, kind in _BASES:
-        if pattern.search(text):
-            known = next((k for _, _, k in _BASES if loaded is not None and loaded.kind.startswith(k)), None)
-            return None if known in (None, kind) else (name, True)
-    return None
+    family = family_of(loaded)
+    made_for = next((name for pattern, name in _BASES if pattern.search(text)), None)
+    if family is None or made_for is None or family.startswith(made_for):
+        return None
+    return made_for, True

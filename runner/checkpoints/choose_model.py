@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import Problem, RequestError
 from ..graphs.graph import Graph, Workflow, label, title_of
-from ..graphs.inputs import specs_of
+from ..graphs.inputs import offered, specs_of
 from ..graphs.overrides import Setting
 from .fetch import can_generate
 from .models import Model, by_file, checkpoint_loaders, files_named, path_of, settings_for, table
@@ -50,8 +50,7 @@ def choose(
     if embedded_models is not None:
         chosen = {setting.value for setting in choice.settings if isinstance(setting.value, str)}
         chosen |= {file for _, _, file in checkpoint_loaders(graph)} if name is None and not choice.settings else set()
-        offered = _offered(graph, object_info)
-        for file in sorted(chosen - offered):
+        for file in sorted(chosen - _offered(graph, object_info)):
             model = by_file(file)
             if model is not None and model.is_generated and can_generate(model):
                 choice.generate.append(model)
@@ -60,10 +59,10 @@ def choose(
 
 
 def _stand_in(graph: Graph, object_info: dict[str, Any], folder: Path, fixed: Collection[str]) -> Choice:
-    offered = _offered(graph, object_info)
+    there = _offered(graph, object_info)
     for node_id, _, file in checkpoint_loaders(graph):
         model = by_file(file)
-        if file in offered or model is None or model.is_generated:
+        if file in there or model is None or model.is_generated:
             continue
         if not {title_of(graph, node_id), f"#{node_id}"}.isdisjoint(fixed):
             continue
@@ -98,8 +97,7 @@ def _offered(graph: Graph, object_info: dict[str, Any]) -> set[str]:
     """Every checkpoint that the loaders of this graph can choose on that server."""
     files: set[str] = set()
     for node_id, name, _ in checkpoint_loaders(graph):
-        spec = specs_of(object_info.get(graph[node_id]["class_type"], {})).get(name)
-        files |= {str(choice) for choice in (spec.choices if spec else None) or []}
+        files |= offered(object_info.get(graph[node_id]["class_type"], {}), name)
     return files
 
 

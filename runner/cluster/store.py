@@ -21,13 +21,18 @@ from typing import Any
 
 from ..errors import Problem, RequestError, StorageError, request_error
 
+#: 's3:/bucket/x' too: a `Path` has lost a slash.
 URL = re.compile(r"^([a-z][a-z0-9+.-]+):/{1,2}(.+)$")
 
 
 def as_url(place: Path | str) -> str | None:
     """'s3://bucket/x', also from a `Path` that has lost a slash; None for a path of this machine."""
     found = URL.match(str(place))
-    return f"{found[1]}://{found[2]}" if found else None
+    if found is None:
+        return None
+    # The one protocol whose addresses name no host: its path begins with a slash of its own.
+    rest = "/" + found[2].lstrip("/") if found[1] == "file" else found[2]
+    return f"{found[1]}://{rest}"
 
 
 class Store:

@@ -6,17 +6,16 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import DefectForgeError, Problem, RequestError, ServerError, request_error, server_error
+from ..errors import Problem, RequestError, ServerError, request_error, server_error
 from ..graphs.graph import Graph, Workflow, copied
 from ..graphs.overrides import Axis, Setting, apply, combinations
-from ..graphs.roles import find_roles
 from ..graphs.schema import find_problems
 from ..plans.plan import Job
 from ..reporter import Reporter
 from ..servers.answers import Unclear, Unreachable
 from ..servers.client import Client
 from ..servers.worker import Accepts
-from .prepare import Prepared, Say, Site, prepare
+from .prepare import Prepared, Say, Site, filled_in, prepare
 from .request import Request
 
 
@@ -53,11 +52,7 @@ class Admission:
     def _problems(self, method: int, combo: tuple[Setting, ...], object_info: dict[str, Any]) -> list[Problem]:
         graph = copied(self._graphs[method])
         apply(graph, combo)
-        try:
-            filled_in = find_roles(graph, "").filled_in
-        except DefectForgeError:
-            filled_in = set()
-        return find_problems(graph, object_info, exempt=filled_in)
+        return find_problems(graph, object_info, exempt=filled_in(graph))
 
     def uncovered(self, accepts: Sequence[Accepts | None], jobs: Sequence[Job]) -> Job | None:
         """A job that no server may have."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -14,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import OK, request_error
+from ..extras import require
+from ..outputs.output import lies_in
 from ..reporter import Reporter
 
 if TYPE_CHECKING:
     from ..benefit.detectors.base import Detector
     from ..benefit.real import RealSet
 
-NEEDED = {"sklearn": "scikit-learn", "torch": "torch"}
+NEEDED = ("sklearn", "torch")
 DEFAULT_K = (0, 1, 3, 6)
 #: Drawn world: sound nuts to train on, nuts with a hole (a third of them references), sound nuts to test, pixels.
 DRAWN_GOOD, DRAWN_HOLES, DRAWN_TEST, DRAWN_SIZE, DRAWN_SEED = 60, 15, 20, 512, 7
@@ -64,7 +65,8 @@ def benefit(request: BenefitRequest, reporter: Reporter) -> int:
     Raises:
         RequestError: something is missing, a leak, a set that does not belong.
     """
-    _check_installed(request)
+    require("benefit", NEEDED, "benefit.not_installed", "the measure")
+    _check(request)
     # Rooms that need the extra: not before it is known to be there.
     from ..benefit.generated import parse, read_generated
     from ..benefit.leaks import check_leaks
@@ -130,15 +132,7 @@ def benefit(request: BenefitRequest, reporter: Reporter) -> int:
     return OK
 
 
-def _check_installed(request: BenefitRequest) -> None:
-    missing = [package for name, package in NEEDED.items() if importlib.util.find_spec(name) is None]
-    if missing:
-        raise request_error(
-            "benefit.not_installed",
-            f"the measure needs more packages: {', '.join(missing)}",
-            expected="the extra `benefit`",
-            mend="pip install 'defectforge[benefit]'",
-        )
+def _check(request: BenefitRequest) -> None:
     if request.real is None and not request.drawn:
         raise request_error(
             "request.incomplete",
@@ -158,21 +152,15 @@ def _with_drawn(request: BenefitRequest, reporter: Reporter) -> BenefitRequest:
     if request.real is not None:
         raise request_error("benefit.two_worlds", "--drawn and --real are both given", mend="choose one")
 
-    from ..nuts import write_dataset
+    from ..nuts import drawn_once
 
     nuts = request.out / "nuts"
-    if not (nuts / "hazelnut").is_dir():
-        reporter.line(f"drawing {DRAWN_GOOD} + {DRAWN_TEST} good and {DRAWN_HOLES} defective nuts into {nuts}")
-        part = request.out / "nuts.part"
-        shutil.rmtree(part, ignore_errors=True)
-        write_dataset(part, DRAWN_GOOD, DRAWN_HOLES, DRAWN_SIZE, DRAWN_SEED, n_test_good=DRAWN_TEST)
-        part.replace(nuts)
+    drawn_once(nuts, DRAWN_GOOD, DRAWN_HOLES, DRAWN_SIZE, DRAWN_SEED, reporter.line, n_test_good=DRAWN_TEST)
     return replace(request, real=nuts, category="hazelnut", type="hole")
 
 
 def _check_out(out: Path, real: Path) -> None:
-    place, source = out.expanduser().resolve(), real.expanduser().resolve()
-    if place == source or source in place.parents:
+    if lies_in(out, real):
         raise request_error(
             "out.inside_data",
             "the output folder lies inside the real photos",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,16 +116,9 @@ def chosen_methods(only: Sequence[str]) -> list[str]:
 
 def drawn(request: CompareRequest, reporter: Reporter) -> Path:
     """Nuts of our own, where no photos are given."""
-    from ..nuts import write_dataset
+    from ..nuts import drawn_once
 
-    nuts = request.out / "nuts"
-    if not (nuts / "hazelnut").is_dir():
-        reporter.line(f"drawing {request.count} good and {DRAWN_DEFECTIVE} defective nuts into {nuts}")
-        part = request.out / "nuts.part"
-        shutil.rmtree(part, ignore_errors=True)
-        write_dataset(part, request.count, DRAWN_DEFECTIVE, DRAWN_SIZE, DRAWN_SEED)
-        part.replace(nuts)
-    return nuts
+    return drawn_once(request.out / "nuts", request.count, DRAWN_DEFECTIVE, DRAWN_SIZE, DRAWN_SEED, reporter.line)
 
 
 def model_for(method: str, wanted: str | None, drawn: bool) -> str | None:

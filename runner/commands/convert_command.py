@@ -10,6 +10,7 @@ from pathlib import Path
 from ..errors import OK, Problem, StorageError
 from ..graphs.convert import queue_form
 from ..graphs.graph import Graph, load
+from ..outputs.files import write_whole
 from ..reporter import Reporter
 from .fleet import fleet
 
@@ -38,17 +39,14 @@ def _give(graph: Graph, out: Path | None, reporter: Reporter) -> int:
             # The reader has seen enough (`| head`); Python must not try again when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    _write_whole(out, text)
+    _write(out, text)
     reporter.line(f"{len(graph)} nodes: {out}")
     return OK
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """The file appears whole or not at all."""
-    part = path.with_name(path.name + ".part")
+def _write(path: Path, text: str) -> None:
     try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        write_whole(path, text.encode())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise StorageError(

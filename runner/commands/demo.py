@@ -19,12 +19,9 @@ NUTS, DEFECTIVE, SIZE, SEED = 8, 4, 512, 1
 
 def demo(reporter: Reporter, out: Path, model: str | None = None) -> int:
     """Write a dataset of generated hazelnuts, run `inpaint_latent_noise` over it, and put the results side by side."""
-    from ..nuts import write_dataset
+    from ..nuts import drawn_once
 
-    data, results = out / "nuts", out / "pairs"
-    if not (data / "hazelnut").is_dir():
-        reporter.line(f"drawing {NUTS} good and {DEFECTIVE} defective hazelnuts of {SIZE} px into {data}")
-        write_dataset(data, n_good=NUTS, n_defect=DEFECTIVE, size=SIZE, seed=SEED)
+    data, results = drawn_once(out / "nuts", NUTS, DEFECTIVE, SIZE, SEED, reporter.line), out / "pairs"
     request = Request(
         workflow="inpaint_latent_noise",
         data=data,

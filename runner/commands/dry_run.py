@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ..amounts import duration
 from ..errors import OK
 from ..outputs.output import JOURNAL, expected_bytes, nearest_existing, resolved
 from ..outputs.pairs import names
@@ -107,13 +108,6 @@ def expected_disk(plan: Plan, done: int, before: Measured) -> tuple[int, str]:
         return size, f"about {_megabytes(size)} ({before.bytes_a_job / 1e6:.2g} MB a job, measured in --out)"
     size = int(expected_bytes(plan) * left / max(1, len(plan.jobs)))
     return size, f"about {_megabytes(size)} (assumed: 1.5 times the photos that the pairs are made from)"
-
-
-def duration(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _megabytes(size: int) -> str:

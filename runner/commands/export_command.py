@@ -10,7 +10,7 @@ from ..errors import OK, Problem, StorageError, request_error
 from ..outputs.export import FORMATS
 from ..outputs.export.pairs import read_pairs, split_pairs
 from ..outputs.manifest import read
-from ..outputs.output import MANIFEST
+from ..outputs.output import MANIFEST, lies_in, no_run
 from ..reporter import Reporter
 
 
@@ -22,13 +22,7 @@ def export(out: Path, to: str, dest: Path, reporter: Reporter, label: str, val: 
     """
     manifest = out / MANIFEST
     if not manifest.is_file():
-        raise request_error(
-            "export.no_run",
-            f"there is no {MANIFEST}",
-            where=str(out),
-            expected="the folder given to `defectforge run --out`",
-            mend="check the path",
-        )
+        raise no_run(out, "export.no_run", f"there is no {MANIFEST}")
     records = read(manifest)
     pairs, notes = read_pairs(out, records, label)
     split, more = split_pairs(pairs, val, seed, link)
@@ -67,8 +61,7 @@ def _check_dest(dest: Path, out: Path, data: Path) -> None:
             mend="choose another --dest, or take the old one away",
         )
     for folder, what in ((out, "the run's folder"), (data, "the source dataset")):
-        inside = folder.expanduser().resolve()
-        if place == inside or inside in place.parents:
+        if lies_in(place, folder):
             raise request_error(
                 "export.inside",
                 f"the destination lies inside {what}",

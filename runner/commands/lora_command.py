@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..checkpoints.models import models_directory
 from ..errors import OK, request_error
+from ..extras import require
+from ..outputs.output import lies_in
 from ..reporter import Reporter
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def lora(request: LoraRequest, reporter: Reporter) -> int:
     Raises:
         RequestError: something is missing or wrong; the text says what.
     """
-    _check_installed()
+    require("lora", NEEDED, "lora.not_installed", "the training")
     _check_out(request)
     # Before torch is imported: threads that spin while they wait for each other take a busy machine's time for nothing.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -109,17 +110,6 @@ def _how_to_use(plan: Plan, model: str) -> str:
     )
 
 
-def _check_installed() -> None:
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise request_error(
-            "lora.not_installed",
-            f"the training needs more packages: {', '.join(missing)}",
-            expected="the extra `lora`",
-            mend="pip install 'defectforge[lora]'",
-        )
-
-
 def _check_out(request: LoraRequest) -> None:
     out = request.out
     if out.suffix != ".safetensors" or out.is_dir():
@@ -131,7 +121,7 @@ def _check_out(request: LoraRequest) -> None:
             + str(models_directory(request.models) / "loras" / f"{request.type}.safetensors"),
             mend="choose another --out",
         )
-    if out.resolve().is_relative_to(request.data.resolve()):
+    if lies_in(out, request.data):
         raise request_error(
             "lora.out_in_data",
             f"--out {out} lies in the dataset",

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..errors import OK, SOME_JOBS_FAILED, request_error
+from ..cluster.store import Store, as_url
+from ..errors import OK, SOME_JOBS_FAILED, first_of, request_error
 from ..outputs.journal import Journal
-from ..outputs.output import JOURNAL, check_ours, check_place, resolved
-from ..outputs.shards.merge import NAMED, Merged, merge
+from ..outputs.output import JOURNAL, check_ours, check_place, lies_in, resolved
+from ..outputs.shards.choice import NAMED
+from ..outputs.shards.merge import Merged, merge
 from ..reporter import Reporter
-
-#: s3://bucket/x; a `Path` has lost a slash.
-ADDRESS = re.compile(r"^[a-z][a-z0-9+.-]+:/")
 
 
 def merge_shards(out: Path, folders: Sequence[Path], reporter: Reporter) -> int:
@@ -28,7 +26,7 @@ def merge_shards(out: Path, folders: Sequence[Path], reporter: Reporter) -> int:
         return _merge_store(out, folders, reporter)
     shards = [resolved(folder) for folder in folders]
     for folder in shards:
-        if folder == out or folder in out.parents:
+        if lies_in(out, folder):
             raise request_error(
                 "merge.into_itself",
                 f"OUT is one of the shards, or lies in one: {folder}",
@@ -43,7 +41,7 @@ def merge_shards(out: Path, folders: Sequence[Path], reporter: Reporter) -> int:
 
 def is_store(place: Path) -> bool:
     """Whether it is what `run --cluster --store` wrote to: an address, or a folder with a plan and shards."""
-    return ADDRESS.match(str(place)) is not None or ((place / "plan.json").is_file() and (place / "shards").is_dir())
+    return as_url(place) is not None or ((place / "plan.json").is_file() and (place / "shards").is_dir())
 
 
 def _merge_store(out: Path, places: Sequence[Path], reporter: Reporter) -> int:
@@ -52,7 +50,6 @@ def _merge_store(out: Path, places: Sequence[Path], reporter: Reporter) -> int:
             "merge.several_stores", f"{len(places)} places, and one is a store", expected="one store by itself"
         )
     from ..cluster.home import merge_store
-    from ..cluster.store import Store
 
     store = Store(places[0])
     with _journal(out) as journal:
@@ -73,13 +70,11 @@ def _journal(out: Path) -> Iterator[Journal]:
 def tell(found: Merged, out: Path, reporter: Reporter) -> int:
     """Say what is there and what is not; returns the exit code."""
     for part, numbers in found.missing.items():
-        shown = ", ".join(map(str, numbers[:NAMED])) + (", ..." if len(numbers) > NAMED else "")
-        reporter.line(f"missing: {len(numbers)} jobs of part {part} are not done: {shown}")
+        reporter.line(f"missing: {len(numbers)} jobs of part {part} are not done: {first_of(numbers, NAMED)}")
     if found.absent:
-        shown = ", ".join(found.absent[:NAMED]) + (", ..." if len(found.absent) > NAMED else "")
-        reporter.line(f"missing: no folder is part {shown} of the plan")
+        reporter.line(f"missing: no folder is part {first_of(found.absent, NAMED)} of the plan")
     if found.double:
-        shown = ", ".join(job_id[:16] for job_id in found.double[:NAMED])
+        shown = first_of([job_id[:16] for job_id in found.double], NAMED)
         reporter.line(f"{len(found.double)} ids are there twice with the same pictures, taken once: {shown}")
     text = f"{found.pairs} pairs from {found.done} of {found.jobs} jobs are in {out}"
     code = OK if found.complete else SOME_JOBS_FAILED

@@ -185,12 +185,18 @@ def checked_graph(
         problems += error.problems
     problems += _broken_models(graph, site)
     problems += strange_loras(graph, site.models, site.client.file_metadata, say)
+    problems += problems_on(site, graph, object_info, workflow)
+    return graph, choice, sets, problems
+
+
+def problems_on(
+    site: Site, graph: Graph, object_info: dict[str, Any], workflow: Workflow | None = None
+) -> list[Problem]:
+    """What a server would not run of a graph: models that do not go together or are missing, inputs that are wrong."""
     unfit, refused = misfits(graph, object_info, site.is_embedded)
     missing, named = missing_models(graph, object_info, site.client.url, workflow, site.models_name, refused)
-    problems += [*unfit, *missing]
-    exempt = named | refused | _filled_in(graph)
-    problems += find_problems(graph, object_info, exempt=exempt, embedded=site.is_embedded)
-    return graph, choice, sets, problems
+    exempt = named | refused | filled_in(graph)
+    return [*unfit, *missing, *find_problems(graph, object_info, exempt=exempt, embedded=site.is_embedded)]
 
 
 def _address(text: str) -> tuple[str, str, str]:
@@ -211,7 +217,7 @@ def _broken_models(graph: Graph, site: Site) -> list[Problem]:
     return problems
 
 
-def _filled_in(graph: Graph) -> set[tuple[str, str]]:
+def filled_in(graph: Graph) -> set[tuple[str, str]]:
     """Inputs that the runner sets; a graph without these roles is still checked for the rest."""
     try:
         return find_roles(graph, "").filled_in

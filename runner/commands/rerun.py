@@ -15,14 +15,12 @@ from ...nodes.datasets.errors import ReadError
 from ...nodes.datasets.layouts import TEST
 from ...nodes.datasets.names import PART
 from ...nodes.datasets.pictures import read_result
-from ..checkpoints.choose_model import Choice, missing_models, raise_if
-from ..checkpoints.families import misfits
+from ..checkpoints.choose_model import Choice, raise_if
 from ..checkpoints.fetch import fetch
 from ..checkpoints.models import by_file, checkpoint_loaders
 from ..errors import OK, SOME_JOBS_FAILED, Problem, RequestError, request_error
 from ..graphs.graph import Graph, Workflow, canonical_hash, form_of
 from ..graphs.roles import PART_MASK, Roles, find_roles, ordered
-from ..graphs.schema import find_problems
 from ..outputs import differences
 from ..outputs.manifest import read, select
 from ..outputs.output import MANIFEST, check_place
@@ -32,7 +30,7 @@ from ..plans.real_masks import shared_inputs
 from ..reporter import Reporter
 from ..servers.worker import Timing
 from .fleet import fleet
-from .prepare import Prepared, Site
+from .prepare import Prepared, Site, problems_on
 from .request import Request
 from .run import drive
 
@@ -74,7 +72,7 @@ def rerun(
         name, sha256 = records[0]["workflow"]["name"], records[0]["workflow"]["sha256"]
     with fleet(server, models, reporter, header_file) as ships:
         for site in ships.sites:
-            _check(graph, roles, site, reporter)
+            _check(graph, site, reporter)
         workflow = Workflow(name, path, "queue", graph, sha256)
         prepared = Prepared(workflow, Plan(graph, roles, jobs), Choice(notes=[f"rerun of {path}"]), ())
         request = Request(workflow=workflow.name, data=root, out=out, model=records[0].get("model"))
@@ -186,18 +184,14 @@ def _same_photo(root: Path, entry: dict[str, Any]) -> Checked:
     return checked
 
 
-def _check(graph: Graph, roles: Roles, site: Site, reporter: Reporter) -> None:
+def _check(graph: Graph, site: Site, reporter: Reporter) -> None:
     if site.models is not None:
         for _, _, file in checkpoint_loaders(graph):
             model = by_file(file)
             if model is not None and model.is_generated:
                 reporter.line(f"checkpoint {file}")
                 fetch(model, site.models)
-    object_info = site.client.object_info()
-    unfit, refused = misfits(graph, object_info, site.is_embedded)
-    missing, named = missing_models(graph, object_info, site.client.url, None, site.models_name, refused)
-    exempt = named | refused | roles.filled_in
-    raise_if([*unfit, *missing, *find_problems(graph, object_info, exempt=exempt, embedded=site.is_embedded)])
+    raise_if(problems_on(site, graph, site.client.object_info()))
 
 
 def _compare(old: Path, graph: Graph, records: Sequence[dict[str, Any]], out: Path, reporter: Reporter) -> int:

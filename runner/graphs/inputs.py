@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import nearest
+from ..errors import first_of, nearest
 from .window.fields import maker_of
 
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
@@ -52,6 +52,12 @@ def specs_of(class_info: dict[str, Any]) -> dict[str, InputSpec]:
             kind, options = _kind_and_options(entry)
             found[name] = InputSpec(name, kind, options, section == "required")
     return found
+
+
+def offered(class_info: dict[str, Any], name: str) -> set[str]:
+    """What a class lets one choose for an input; nothing where it is no list."""
+    spec = specs_of(class_info).get(name)
+    return {str(choice) for choice in (spec.choices if spec else None) or []}
 
 
 def is_open(class_info: dict[str, Any]) -> bool:
@@ -116,7 +122,7 @@ def _choice_problem(spec: InputSpec, value: Any) -> tuple[str, str] | None:
     if not choices:
         return "graph.not_a_choice", "one of the choices, but the server offers none"
     near = nearest(str(wrong[0]), [str(choice) for choice in choices])
-    listed = ", ".join(repr(choice) for choice in choices[:12]) + (", ..." if len(choices) > 12 else "")
+    listed = first_of([repr(choice) for choice in choices], 12)
     return "graph.not_a_choice", f"one of {listed}" + (f" (nearest: '{near}')" if near else "")
 
 

@@ -39,6 +39,11 @@ class Loader:
     kind: str  # LOADER or "LoadImage"
     of: str = ""
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Those that name the photo: a job sets them."""
+        return ("root", "category", "split", "type", "index") if self.kind == LOADER else ("image",)
+
 
 def ordered(loaders: Iterable[Loader]) -> list[Loader]:
     """The source photo first: good parts, then references, then masks of parts."""
@@ -69,11 +74,13 @@ class Roles:
     @property
     def filled_in(self) -> set[tuple[str, str]]:
         """(node id, input) pairs that the runner sets for every job."""
-        pairs: set[tuple[str, str]] = set(self.seeds)
-        for loader in self.loaders:
-            names = ("root", "category", "split", "type", "index") if loader.kind == LOADER else ("image",)
-            pairs |= {(loader.node_id, name) for name in names}
-        return pairs | {(self.saver, name) for name in ("category", "type", "filename_prefix")}
+        return self.places | set(self.seeds)
+
+    @property
+    def places(self) -> set[tuple[str, str]]:
+        """(node id, input) pairs that say which photos are read and where the pair is put."""
+        read = {(loader.node_id, name) for loader in self.loaders for name in loader.inputs}
+        return read | {(self.saver, name) for name in ("category", "type", "filename_prefix")}
 
 
 def find_roles(graph: Graph, name: str) -> Roles:

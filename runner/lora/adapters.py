@@ -11,14 +11,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
+from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 UNET_LAYERS = ["to_q", "to_k", "to_v", "to_out.0"]
 TEXT_LAYERS = ["q_proj", "k_proj", "v_proj", "out_proj"]
 UNET_PREFIX, TEXT_PREFIX = "lora_unet_", "lora_te_"
-DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+#: The end of a tensor's name in peft, and in the file.
+ENDS = {".lora_A.weight": ".lora_down.weight", ".lora_B.weight": ".lora_up.weight"}
 
 
 class Adapters:
@@ -58,23 +59,11 @@ class Adapters:
         tensors: dict[str, Tensor] = {}
         for prefix, part in self._parts.items():
             for name, value in get_peft_model_state_dict(part, save_embedding_layers=False).items():
-                module, suffix = (name[: -len(DOWN)], DOWN) if name.endswith(DOWN) else (name[: -len(UP)], UP)
-                key = prefix + module.replace(".", "_")
-                kind = "lora_down" if suffix == DOWN else "lora_up"
-                tensors[f"{key}.{kind}.weight"] = value.detach().float().cpu().contiguous()
+                end = next(end for end in ENDS if name.endswith(end))
+                key = prefix + name.removesuffix(end).replace(".", "_")
+                tensors[key + ENDS[end]] = value.detach().float().cpu().contiguous()
                 tensors[f"{key}.alpha"] = torch.tensor(float(self.rank))
         return dict(sorted(tensors.items()))
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `state` gave."""
-        for prefix, part in self._parts.items():
-            own = {}
-            for name in get_peft_model_state_dict(part, save_embedding_layers=False):
-                is_down = name.endswith(DOWN)
-                module = name[: -len(DOWN if is_down else UP)]
-                key = prefix + module.replace(".", "_")
-                own[name] = tensors[f"{key}.{'lora_down' if is_down else 'lora_up'}.weight"]
-            set_peft_model_state_dict(part, own)
 
     @contextlib.contextmanager
     def switched_off(self) -> Iterator[None]:

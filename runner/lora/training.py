@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..amounts import duration
 from ..errors import request_error
 from .adapters import Adapters, peak
 from .model import Trainee
@@ -108,10 +109,8 @@ def train(
 
 def _progress(step: int, steps: int, recent: list[tuple[float, float]], each: float) -> str:
     defect, good = (float(np.mean(values)) for values in zip(*recent, strict=True))
-    left = each * (steps - step)
-    told = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
     losses = f"loss on the defect {defect:.4f}, on good parts {good:.4f}"
-    return f"step {step}/{steps}  {losses}  {each:.2f} s a step, {told} left"
+    return f"step {step}/{steps}  {losses}  {each:.2f} s a step, {duration(each * (steps - step))} left"
 
 
 def _loss(trainee: Trainee, lesson: Lesson, settings: Settings, step: int) -> tuple[Tensor, tuple[float, float]]:

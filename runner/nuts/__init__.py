@@ -6,8 +6,10 @@ at 1024 pixels is the same nut.
 
 from __future__ import annotations
 
-from .dataset import write_dataset
+from .dataset import drawn_once, write_dataset
 from .defects import ALL_KINDS, KINDS, UNSEEN_KINDS
 from .photo import View, draw_defect, draw_nut, draw_pair
 
-__all__ = ["ALL_KINDS", "KINDS", "UNSEEN_KINDS", "View", "draw_defect", "draw_nut", "draw_pair", "write_dataset"]
+__all__ = [
+    "ALL_KINDS", "KINDS", "UNSEEN_KINDS", "View", "draw_defect", "draw_nut", "draw_pair", "drawn_once", "write_dataset",
+]  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -46,6 +47,19 @@ def write_dataset(
             _save(category / "ground_truth" / kind / f"{index:03d}_mask.png", mask)
             number += 1
     return category
+
+
+def drawn_once(
+    root: Path, n_good: int, n_defect: int, size: int, seed: int, say: Callable[[str], None], n_test_good: int = 0
+) -> Path:
+    """`write_dataset` where it is not there yet, whole or not at all: half of one is drawn anew."""
+    if not (root / CATEGORY).is_dir():
+        say(f"drawing {n_good + n_test_good} good and {n_defect} defective nuts of {size} px into {root}")
+        part = root.with_name(root.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        write_dataset(part, n_good, n_defect, size, seed, n_test_good=n_test_good)
+        part.replace(root)
+    return root
 
 
 def _save(path: Path, picture: Picture) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ..errors import request_error
+from ..errors import RequestError, request_error
 from ..plans.jobs import Jobs
 from ..plans.plan import Plan
 
@@ -22,8 +22,8 @@ def check_place(out: Path, data: Path) -> None:
     Raises:
         RequestError.
     """
-    place, source = resolved(out), resolved(data)
-    if place == source or source in place.parents:
+    place = resolved(out)
+    if lies_in(place, data):
         raise request_error(
             "out.inside_data",
             "the output folder lies inside the source dataset",
@@ -47,6 +47,18 @@ def check_ours(place: Path) -> None:
             expected="a new or empty folder, or the folder of an earlier run",
             mend="choose another --out",
         )
+
+
+def no_run(out: Path, code: str, what: str) -> RequestError:
+    """The error of a command that reads a run, where `out` is none."""
+    return request_error(
+        code, what, where=str(out), expected="the folder given to `defectforge run --out`", mend="check the path"
+    )
+
+
+def lies_in(place: Path, folder: Path) -> bool:
+    """Whether a path is a folder or below it, with links and ~ followed. Raises RequestError as `resolved`."""
+    return resolved(place).is_relative_to(resolved(folder))
 
 
 def check_writable(place: Path) -> None:

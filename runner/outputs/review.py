@@ -14,12 +14,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import Problem, RequestError, quoted, request_error
+from ..errors import Problem, RequestError, first_of, quoted, request_error
 from .files import sync_folder, write_whole
 from .journal import Journal
 from .manifest import Manifest, line_of
 from .marks import KEEP, REJECT, RELABEL, Mark
-from .output import JOURNAL, MANIFEST
+from .output import JOURNAL, MANIFEST, no_run
 
 NONE = "none"
 """Nothing is wanted of a pair any more: it goes back, and the journal forgets it."""
@@ -120,13 +120,7 @@ def _do(out: Path, journal: Journal, wanted: list[dict[str, Any]]) -> None:
 def _journal(out: Path) -> Any:
     if not (out / JOURNAL).is_file() or not (out / MANIFEST).is_file():
         missing = JOURNAL if not (out / JOURNAL).is_file() else MANIFEST
-        raise request_error(
-            "review.no_run",
-            f"there is no {missing}",
-            where=str(out),
-            expected="the folder given to `defectforge run --out`, with its journal and its manifest",
-            mend="check the path",
-        )
+        raise no_run(out, "review.no_run", f"there is no {missing}")
     journal = Journal(out / JOURNAL)
     try:
         yield journal
@@ -135,7 +129,7 @@ def _journal(out: Path) -> Any:
 
 
 def _unknown(out: Path, pairs: list[str]) -> RequestError:
-    listed = ", ".join(quoted(pair) for pair in pairs[:5]) + (", ..." if len(pairs) > 5 else "")
+    listed = first_of([quoted(pair) for pair in pairs], 5)
     return request_error(
         "review.unknown_pair",
         f"{len(pairs)} of the marked pairs are not there: {listed}",

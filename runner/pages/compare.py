@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ...nodes.algorithms.scores.measures import MEANING, score_defect
-from ...nodes.datasets.errors import ReadError
-from ...nodes.datasets.pictures import read_photo
-from ..errors import DefectForgeError
 from ..outputs.files import write_whole
-from ..outputs.masks import Mask, from_run_lengths, read_mask_file
+from ..outputs.masks import Mask
 from .page import Pictures, write_page
 from .reading import Pair, Run, read_run
-from .views import LABEL, REQUEST, ring
+from .views import LABEL, REQUEST, label_of, read_picture, request_of, ring, small
 
 Pixels = NDArray[np.uint8]
 SHOWN = ("quality", "presence", "label_agreement", "seam", "colour_drift")
@@ -39,23 +36,25 @@ def write_comparison(out: Path, methods: Sequence[str], left_out: dict[str, str]
     rows = []
     for index in range(count):
         known = [column["cells"][index] for column in columns if column["cells"][index]["pair"] is not None]
-        source = known[0]["source"] if known else None
-        shas = {cell["source_sha256"] for cell in known}
+        usual_photo = _usual(cell["source_sha256"] for cell in known)
+        first = next((cell for cell in known if cell["source_sha256"] == usual_photo), None)
+        source = None if first is None else first["source"]
         row: dict[str, Any] = {
             "source": None if source is None else pictures.add(_small(source)),
             "pixels": source,
-            "name": known[0]["source_name"] if known else f"photo {index}",
+            "name": f"photo {index}" if first is None else first["source_name"],
             "seeds": sorted({cell["seed"] for cell in known}),
-            "same": len(shas) < 2,
+            "others": {},
             "cells": [],
         }
-        masks = Counter(cell["mask_key"] for cell in known if cell["mask_key"] is not None)
-        usual = masks.most_common(1)[0][0] if masks else None
+        usual_mask = _usual(cell["mask_key"] for cell in known)
         for column in columns:
             cell = column["cells"][index]
-            cell["same_mask"] = None if cell["mask_key"] is None else cell["mask_key"] == usual
+            cell["same_mask"] = None if cell["mask_key"] is None else cell["mask_key"] == usual_mask
             cell["src"] = None if cell["shown"] is None else pictures.add(_small(cell["shown"]))
             row["cells"].append(cell)
+            if first is not None and cell["pair"] is not None and cell["source_sha256"] != usual_photo:
+                row["others"][column["name"]] = _photo_of(cell, row["name"])
         rows.append(row)
     write_whole(out / "compare.json", json.dumps(_record(columns, rows, left_out), indent=1).encode())
     sheet(columns, rows).save(out / "compare.jpg", quality=86)
@@ -64,12 +63,33 @@ def write_comparison(out: Path, methods: Sequence[str], left_out: dict[str, str]
         page,
         columns=columns,
         rows=rows,
+        others=_elsewhere(columns, rows),
         left_out=left_out,
         shown=SHOWN,
         meaning=MEANING,
         folder="" if inside else pictures.folder.name,
     )
     return page
+
+
+def _usual(values: Iterable[str | None]) -> str | None:
+    """What most have, of those that have any; of equally many the first."""
+    counts = Counter(value for value in values if value is not None)
+    return counts.most_common(1)[0][0] if counts else None
+
+
+def _elsewhere(columns: list[dict[str, Any]], rows: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """For each method that did not start from its rows' photos: row to photo."""
+    names = [column["name"] for column in columns]
+    photos = {name: {row["name"]: row["others"][name] for row in rows if name in row["others"]} for name in names}
+    return {name: found for name, found in photos.items() if found}
+
+
+def _photo_of(cell: dict[str, Any], usual: str) -> str:
+    """What a method started from that has another photo than the one called `usual`."""
+    if cell["source_sha256"] is None:
+        return "a photo whose contents are not known"
+    return f"other contents of {usual}" if cell["source_name"] == usual else str(cell["source_name"])
 
 
 def _column(name: str, run: Run, count: int) -> dict[str, Any]:
@@ -106,14 +126,9 @@ def _cell(pair: Pair | None, run: Run, index: int) -> dict[str, Any]:
             "pair": None, "scores": {}, "problems": [why], "scored_here": False,
         }  # fmt: skip
     problems = list(pair.problems)
-    source, result = (_read(path, problems) for path in (pair.source, pair.image))
-    label = _mask(pair, problems)
-    request = None
-    if pair.record.get("requested") is not None:
-        try:
-            request = from_run_lengths(pair.record["requested"])
-        except DefectForgeError as error:
-            problems.append(error.problems[0].what)
+    source = read_picture(pair.source, "source photo", pair.record.get("source"), problems)
+    result = read_picture(pair.image, "picture", pair.record.get("image"), problems)
+    label, request = label_of(pair, problems), request_of(pair, problems)
     size = None if result is None else result.shape[:2]
     label, request = (mask if mask is not None and mask.shape == size else None for mask in (label, request))
     scores, here, kept = dict(pair.scores), False, None
@@ -142,22 +157,6 @@ def _cell(pair: Pair | None, run: Run, index: int) -> dict[str, Any]:
         "seconds": pair.seconds,
         "problems": problems,
     }
-
-
-def _read(path: Path | None, problems: list[str]) -> Pixels | None:
-    try:
-        return None if path is None else read_photo(path).pixels
-    except (ReadError, OSError) as error:
-        problems.append(str(error))
-        return None
-
-
-def _mask(pair: Pair, problems: list[str]) -> Mask | None:
-    try:
-        return None if pair.mask is None else read_mask_file(pair.mask)
-    except DefectForgeError as error:
-        problems.append(error.problems[0].what)
-        return None
 
 
 def marked(result: Pixels, label: Mask | None, request: Mask | None) -> Pixels:
@@ -203,9 +202,7 @@ def _cut(text: str, font: Any) -> str:
 
 
 def _small(picture: Pixels) -> Image.Image:
-    image = Image.fromarray(picture)
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    return image
+    return Image.fromarray(small(picture, SIDE))
 
 
 def _record(
@@ -218,7 +215,8 @@ def _record(
         "rows": [
             {
                 "source": row["name"],
-                "same_photo": row["same"],
+                "same_photo": not row["others"],
+                "other_photos": row["others"],
                 "seeds": row["seeds"],
                 "cells": {
                     column["name"]: {"id": cell["pair"].id if cell["pair"] else None}

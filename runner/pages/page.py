@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -15,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 from PIL import Image
 
+from ..outputs.files import write_whole
 from ..version import version
 
 
@@ -51,10 +51,8 @@ def write_page(template: str, target: Path, **content: Any) -> None:
     """
     text = _environment().get_template(template).render(**content)
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
     # Bytes of a name that are no text become a character that says so.
-    part.write_bytes(text.encode("utf-8", "xmlcharrefreplace"))
-    os.replace(part, target)
+    write_whole(target, text.encode("utf-8", "xmlcharrefreplace"))
 
 
 @cache

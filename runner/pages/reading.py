@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
@@ -13,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import printable, request_error
+from ..errors import printable
 from ..outputs.lock import is_held
-from ..outputs.output import JOURNAL, MANIFEST
+from ..outputs.output import JOURNAL, MANIFEST, no_run
+from ..outputs.shards.reading import connected, is_locked
 
 NOT_MEASURED = None
 KINDS = ("test", "unlabelled", "ground_truth")
@@ -66,13 +66,7 @@ def read_run(out: Path) -> Run:
         RequestError: it is no run's folder.
     """
     if not (out / MANIFEST).is_file() and not (out / JOURNAL).is_file():
-        raise request_error(
-            "report.no_run",
-            f"there is neither {MANIFEST} nor {JOURNAL}",
-            where=str(out),
-            expected="the folder given to `defectforge run --out`",
-            mend="check the path",
-        )
+        raise no_run(out, "report.no_run", f"there is neither {MANIFEST} nor {JOURNAL}")
     run = Run(out, [])
     seen: dict[str, int] = {}
     for number, record in _lines(out / MANIFEST, run):
@@ -206,47 +200,38 @@ def _journal(path: Path, run: Run) -> None:
     if not path.is_file():
         run.notes.append("There is no journal beside the manifest: refused draws and failed jobs are not known.")
         return
-    uri = path.resolve().as_uri() + "?mode=ro"
-    if not path.with_name(path.name + "-wal").exists():
-        uri += "&immutable=1"  # nobody writes: no lock, and no file of SQLite's own is left in the folder
-    db = None
     try:
-        db = sqlite3.connect(uri, uri=True, timeout=0.2)
-        db.row_factory = sqlite3.Row
-        tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
-        if "refused" in tables:
-            for row in db.execute("SELECT * FROM refused ORDER BY job, round, draw"):
-                run.refused.append({**dict(row), "scores": _scores(_loaded(row["scores"]), [])})
-        if "job" in tables:
-            rows = db.execute(
-                "SELECT id, number, type, error, error_code FROM job WHERE state='failed' ORDER BY number"
-            )
-            run.failed += [dict(row) for row in rows]
-        if "review" in tables:
-            rows = db.execute("SELECT pair, kind, type, line FROM review WHERE kind != 'none' ORDER BY position")
-            run.aside += [dict(row) for row in rows if row["kind"] == "reject"]
-        if "run" in tables:
-            requests = [_loaded(row["request"]) for row in db.execute("SELECT request FROM run ORDER BY id")]
-            run.one_server = bool(requests) and all(map(_asks_one_server, requests))
-            models = requests[-1].get("models") if requests and isinstance(requests[-1], dict) else None
-            run.models = models if isinstance(models, str) else None
-        if is_held(path.with_suffix(".lock")):
-            run.notes.append(
-                "A run is in progress on this folder: the page shows what its manifest and its journal hold by now."
-            )
+        with connected(path, patience=0.2) as db:
+            tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+            if "refused" in tables:
+                for row in db.execute("SELECT * FROM refused ORDER BY job, round, draw"):
+                    run.refused.append({**dict(row), "scores": _scores(_loaded(row["scores"]), [])})
+            if "job" in tables:
+                rows = db.execute(
+                    "SELECT id, number, type, error, error_code FROM job WHERE state='failed' ORDER BY number"
+                )
+                run.failed += [dict(row) for row in rows]
+            if "review" in tables:
+                rows = db.execute("SELECT pair, kind, type, line FROM review WHERE kind != 'none' ORDER BY position")
+                run.aside += [dict(row) for row in rows if row["kind"] == "reject"]
+            if "run" in tables:
+                requests = [_loaded(row["request"]) for row in db.execute("SELECT request FROM run ORDER BY id")]
+                run.one_server = bool(requests) and all(map(_asks_one_server, requests))
+                models = requests[-1].get("models") if requests and isinstance(requests[-1], dict) else None
+                run.models = models if isinstance(models, str) else None
+            if is_held(path.with_suffix(".lock")):
+                run.notes.append(
+                    "A run is in progress on this folder: the page shows what its manifest and its journal hold by now."
+                )
     except sqlite3.Error as error:
         run.refused, run.failed, run.aside = [], [], []
-        if "locked" in str(error) or "busy" in str(error):
+        if is_locked(error):
             run.notes.append(
                 "A run is in progress on this folder: the page shows the pairs that its manifest holds by now. Refused "
                 "draws and failed jobs are in its journal, which it keeps to itself until it ends."
             )
         else:
             run.problems.append(f"the journal cannot be read ({error}): refused draws and failed jobs are not known")
-    finally:
-        if db is not None:
-            with contextlib.suppress(sqlite3.Error):
-                db.close()
 
 
 def _asks_one_server(request: Any) -> bool:

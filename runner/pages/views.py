@@ -77,17 +77,17 @@ class Viewer:
     def views(self, pair: Pair) -> Views:
         """Read what is there; what is not there or broken is a problem in words."""
         found = Views()
-        result = _read(pair.image, "picture", pair.record.get("image"), found.problems)
-        source = _read(pair.source, "source photo", pair.record.get("source"), found.problems)
-        label = _label(pair, found.problems)
-        request = _request(pair, found.problems)
+        result = read_picture(pair.image, "picture", pair.record.get("image"), found.problems)
+        source = read_picture(pair.source, "source photo", pair.record.get("source"), found.problems)
+        label = label_of(pair, found.problems)
+        request = request_of(pair, found.problems)
         if result is not None and not self.inside:
             found.result = _address(pair.image, self.page.parent)
         elif result is not None:
-            found.result = self._keep("", _jpeg(_small(result, self.longest)))
+            found.result = self._keep("", _jpeg(small(result, self.longest)))
         if source is not None:
             key = _key("source", pair.record.get("source"), pair.source)
-            found.source = self._keep(f"{key}.jpg", _jpeg(_small(source, self.longest)))
+            found.source = self._keep(f"{key}.jpg", _jpeg(small(source, self.longest)))
         if result is None:
             found.strip = self._strip(pair, source, None, None, None, None)
             return found
@@ -101,7 +101,7 @@ class Viewer:
         difference = None if source is None else _difference(source, result)
         found.strip = self._strip(pair, source, result, label, request, difference)
         if difference is not None:
-            found.difference = self._keep(_name(pair, "difference.jpg"), _jpeg(_small(difference, self.longest)))
+            found.difference = self._keep(_name(pair, "difference.jpg"), _jpeg(small(difference, self.longest)))
         for mask in (request, label):
             if mask is not None and mask.any():
                 rows, places = np.nonzero(mask)
@@ -170,9 +170,9 @@ def outlines(label: Mask | None, request: Mask | None, longest: int) -> bytes:
     index = np.zeros((size[1], size[0]), np.uint8)
     for value, mask in ((2, request), (1, label)):
         if mask is not None:
-            small = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
+            reduced = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
             # A part thinner than a pixel of the view stays visible.
-            index[ring(np.asarray(small) > 0, 1)] = value
+            index[ring(np.asarray(reduced) > 0, 1)] = value
     image = Image.fromarray(index)
     image.putpalette([0, 0, 0, *LABEL, *REQUEST])
     data = io.BytesIO()
@@ -190,7 +190,13 @@ def _difference(source: Pixels, result: Pixels) -> Pixels:
     return np.repeat(np.minimum(far * GAIN, 255).astype(np.uint8)[..., None], 3, -1)
 
 
-def _read(path: Path | None, what: str, entry: Any, problems: list[str]) -> Pixels | None:
+def read_picture(path: Path | None, what: str, entry: Any, problems: list[str]) -> Pixels | None:
+    """A picture that a manifest line names; None, and in words why, where it is not there or not that one.
+
+    Args:
+        what: it is, as the words call it.
+        entry: what the line says of it, with its sha256.
+    """
     if path is None:
         return None
     try:
@@ -211,7 +217,8 @@ def _read(path: Path | None, what: str, entry: Any, problems: list[str]) -> Pixe
         return None
 
 
-def _label(pair: Pair, problems: list[str]) -> Mask | None:
+def label_of(pair: Pair, problems: list[str]) -> Mask | None:
+    """The pair's label; None, and in words why, where it cannot be read."""
     if pair.mask is None:
         return None
     if not pair.mask.is_file():
@@ -224,7 +231,8 @@ def _label(pair: Pair, problems: list[str]) -> Mask | None:
         return None
 
 
-def _request(pair: Pair, problems: list[str]) -> Mask | None:
+def request_of(pair: Pair, problems: list[str]) -> Mask | None:
+    """The mask that was asked for, where the line holds it."""
     code = pair.record.get("requested")
     if code is None:
         return None
@@ -246,7 +254,8 @@ def _name(pair: Pair, what: str) -> str:
     return f"{hashlib.sha256(pair.id.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}-{what}"
 
 
-def _small(picture: Pixels, longest: int) -> Pixels:
+def small(picture: Pixels, longest: int) -> Pixels:
+    """A picture with no side above `longest` px."""
     if max(picture.shape[:2]) <= longest:
         return picture
     image = Image.fromarray(picture)

@@ -1,7 +1,7 @@
-"""Ids of many jobs of one workflow: `job.job_id` without filling in and writing out the whole graph for each of them.
+"""Ids of jobs: sha256 over what is computed from what, the filled-in graph, the input files, the expected outputs.
 
-The graph's canonical text is cut once at every input that a job sets; a job's text is those pieces with its own values
-between them. The same bytes are hashed, so the ids are the same.
+A plan has many jobs of one workflow. Its graph's canonical text is cut once at every input that a job sets; a job's
+text is those pieces with its own values between them, the same bytes as those of its filled-in graph.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class IdTemplate:
         self._rest = text[begin:]
 
     def id(self, assignments: Sequence[Assignment], inputs: Sequence[Input]) -> str:
-        """As `job_id`: of several assignments of one input the last one counts."""
+        """Of a job. Of several assignments of one input the last one counts."""
         values = {(node_id, name): value for node_id, name, value in assignments}
         text = "".join(piece + as_json(values[hole]) for piece, hole in zip(self._pieces, self._order, strict=True))
         graph = hashlib.sha256((text + self._rest).encode("ascii")).hexdigest()

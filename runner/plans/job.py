@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ...nodes.datasets.names import PART, safe_name, stem_of
-from ..graphs.graph import Graph, canonical_hash, copied
+from ..graphs.graph import Graph, copied
 from ..graphs.overrides import Setting
 from .photos import Checked
 
@@ -130,13 +129,3 @@ class Job:
             filled[node_id]["inputs"][name] = value
         filled[saver]["inputs"]["filename_prefix"] = prefix
         return filled
-
-
-def job_id(graph: Graph, saver: str, job: Job) -> str:
-    """sha256 over what is computed from what: the filled-in graph, the input files, the expected outputs."""
-    content = {
-        "graph": canonical_hash(job.graph(graph, "", saver)),
-        "inputs": [[item.node_id, item.checked.sha256, item.checked.mask_sha256] for item in job.inputs],
-        "outputs": ["image", "mask"],
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -19,7 +19,7 @@ from ...nodes.datasets.names import safe_name
 from ..errors import request_error
 from ..graphs.graph import Graph, by_title, canonical_hash
 from ..graphs.overrides import Axis, Setting
-from ..graphs.roles import DEFECT_PHOTO, GOOD_PHOTO, LOADER, PART_MASK, Loader, Roles, ordered
+from ..graphs.roles import DEFECT_PHOTO, GOOD_PHOTO, PART_MASK, Loader, Roles, ordered
 from .ids import Hole, IdTemplate, as_json
 from .job import Assignment, Input, Job
 from .photos import Checked, Photo
@@ -258,7 +258,7 @@ class _Filler:
         self._loaders = method.loaders
         self._known: dict[tuple[int, Checked], tuple[Input, list[Assignment]]] = {}
         saver = method.roles.saver
-        holes = [(loader.node_id, name) for loader in self._loaders for name in names_of(loader)]
+        holes = [(loader.node_id, name) for loader in self._loaders for name in loader.inputs]
         holes += [*self.seeds, *self.varied, (saver, "category"), (saver, "type")]
         self.template = IdTemplate(method.graph, saver, holes)
 
@@ -276,19 +276,12 @@ class _Filler:
         return tuple(inputs), assignments
 
 
-def names_of(loader: Loader) -> tuple[str, ...]:
-    """The inputs of a loader that a job sets."""
-    return ("root", "category", "split", "type", "index") if loader.kind == LOADER else ("image",)
-
-
 def loader_assignments(loader: Loader, item: Input) -> list[Assignment]:
-    photo = item.checked.photo
-    if loader.kind != LOADER:
-        return [(loader.node_id, "image", item.address)]
     values: dict[str, Any] = {
-        "root": item.root, "category": item.category, "split": photo.split, "type": item.type, "index": 0
+        "root": item.root, "category": item.category, "split": item.checked.photo.split, "type": item.type, "index": 0,
+        "image": item.address,
     }  # fmt: skip
-    return [(loader.node_id, name, values[name]) for name in names_of(loader)]
+    return [(loader.node_id, name, values[name]) for name in loader.inputs]
 
 
 def refuse_twins(jobs: Jobs) -> None:
@@ -328,9 +321,7 @@ def distinct_by_construction(jobs: Jobs) -> bool:
         return False
     method = spread.methods[0]
     varied = [(by_title(method.graph, axis.title), axis.input) for axis in method.axes]
-    fixed = {(method.roles.saver, name) for name in ("category", "type", "filename_prefix")}
-    fixed |= {(loader.node_id, name) for loader in method.roles.loaders for name in names_of(loader)}
-    if len(set(varied)) < len(varied) or set(varied) & (fixed | set(method.seeds)):
+    if len(set(varied)) < len(varied) or set(varied) & (method.roles.places | set(method.seeds)):
         return False
     for axis in method.axes:
         if len({as_json(value) for value in axis.values}) < len(axis.values):

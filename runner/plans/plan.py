@@ -16,13 +16,13 @@ from ..errors import did_you_mean, request_error
 from ..graphs.graph import Graph, canonical_hash, title_of
 from ..graphs.overrides import Axis, Setting
 from ..graphs.roles import LOADER, Roles
-from .job import SEEDS_APART, Assignment, Input, Job, job_id
+from .job import SEEDS_APART, Assignment, Input, Job
 from .jobs import Jobs, Method, Spread, refuse_twins
 from .part_masks import PartMasks
 from .photos import Category, Checked, Photo, check_photos, summed_up
 
 __all__ = [
-    "SEEDS_APART", "Assignment", "Input", "Job", "Method", "Plan", "Selection", "check_chosen_type", "job_id",
+    "SEEDS_APART", "Assignment", "Input", "Job", "Method", "Plan", "Selection", "check_chosen_type",
     "make_plan", "plan_of",
 ]  # fmt: skip
 

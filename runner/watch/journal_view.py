@@ -15,7 +15,8 @@ from typing import Any
 
 from ..errors import request_error
 from ..outputs.journal import COMMITTING, DONE, FAILED, PENDING, SUBMITTED
-from ..outputs.output import JOURNAL
+from ..outputs.output import JOURNAL, no_run
+from ..outputs.shards.reading import connected
 
 RECENT = 600.0
 """Seconds that rates are taken from."""
@@ -84,21 +85,15 @@ def view(out: Path, now: float | None = None) -> RunView:
     """Raises RequestError: there is no journal, or it cannot be read."""
     path = out / JOURNAL
     if not path.is_file():
-        raise request_error(
-            "status.no_run",
-            f"there is no {JOURNAL}",
-            where=str(out),
-            expected="the folder given to `defectforge run --out`",
-            mend="check the path",
-        )
+        raise no_run(out, "status.no_run", f"there is no {JOURNAL}")
     now = time.time() if now is None else now
     try:
         try:
-            with _opened(path) as database:
+            with connected(path, patience=2.0) as database:
                 return _read(database, now)
         except sqlite3.OperationalError:
             # A file system that lends no memory between machines: look at a copy.
-            with _copied(path) as copy, _opened(copy) as database:
+            with _copied(path) as copy, connected(copy) as database:
                 return _read(database, now)
     except (sqlite3.Error, OSError) as error:
         raise request_error(
@@ -108,19 +103,6 @@ def view(out: Path, now: float | None = None) -> RunView:
             expected="the journal of a run of this version",
             mend="try again in a moment",
         ) from error
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    uri = path.resolve().as_uri() + "?mode=ro"
-    if not path.with_name(path.name + "-wal").exists():
-        uri += "&immutable=1"  # nobody writes: no lock, and no file of SQLite's own is left in the folder
-    database = sqlite3.connect(uri, uri=True, timeout=2.0)
-    database.row_factory = sqlite3.Row
-    try:
-        yield database
-    finally:
-        database.close()
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DefectForgeError, request_error
+from ..extras import require
 from ..reporter import Event, Reporter
 from .tally import Tally
 
@@ -21,15 +22,9 @@ class MetricsReporter(Reporter):
     def __init__(self, path: Path) -> None:
         """Raises RequestError: it cannot be written, or the package is missing."""
         super().__init__(io.StringIO())
-        try:
-            import prometheus_client
-        except ModuleNotFoundError as error:
-            raise request_error(
-                "metrics.no_package",
-                "--metrics needs a package that is not installed",
-                expected="prometheus-client",
-                mend="pip install 'defectforge[runner]'",
-            ) from error
+        require("runner", ("prometheus_client",), "metrics.no_package", "--metrics")
+        import prometheus_client
+
         self._path, self._tally, self._next = path, Tally(), 0.0
         self._client: Any = prometheus_client
         self._registry = prometheus_client.CollectorRegistry()

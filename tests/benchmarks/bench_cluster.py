@@ -8,7 +8,6 @@ pairs of 512 px, packed, put into a store (a folder, and S3 from moto where it i
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import io
 import json
@@ -25,14 +24,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
-if "defectforge" not in sys.modules:
-    spec = importlib.util.spec_from_file_location(
-        "defectforge", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None and spec.loader is not None
-    sys.modules["defectforge"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["defectforge"])
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+from by_location import ROOT, import_package
+
+import_package()
 
 from defectforge.runner.cluster.home import Home  # noqa: E402
 from defectforge.runner.cluster.store import Store, name_of, pack  # noqa: E402
@@ -44,6 +39,7 @@ from defectforge.runner.outputs.manifest import Manifest  # noqa: E402
 from defectforge.runner.outputs.output import JOURNAL, MANIFEST  # noqa: E402
 from defectforge.runner.outputs.pairs import Fetched  # noqa: E402
 from defectforge.runner.plans.plan import Selection, make_plan  # noqa: E402
+from made import Job  # noqa: E402
 
 SHARDS, PAIRS, SIDE = 20, 100, 512
 
@@ -131,13 +127,6 @@ def through(folder: Path, store: Store, archives: list[tuple[Path, Path]], pairs
         found = home.finish(SHARDS)
     assert found.complete and found.pairs == pairs
     journal.close()
-
-
-class Job:
-    def __init__(self, index: int) -> None:
-        self.id = hashlib.sha256(str(index).encode()).hexdigest()
-        self.index = self.number = index
-        self.category, self.type = "hazelnut", "hole"
 
 
 def shard(place: Path, part: int) -> tuple[Path, Path]:

@@ -9,44 +9,28 @@ fresh process: seconds, processor seconds, and the most memory it took.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import importlib.util
 import json
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-if "defectforge" not in sys.modules:
-    spec = importlib.util.spec_from_file_location(
-        "defectforge", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-    )
-    assert spec is not None and spec.loader is not None
-    sys.modules["defectforge"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["defectforge"])
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+from by_location import import_package
+
+import_package()
 
 from defectforge.runner.outputs.commit import Committer  # noqa: E402
 from defectforge.runner.outputs.journal import DONE, Journal  # noqa: E402
 from defectforge.runner.outputs.manifest import Manifest  # noqa: E402
 from defectforge.runner.outputs.pairs import names  # noqa: E402
-
-
-@dataclass
-class Job:
-    """What the journal needs of one."""
-
-    id: str
-    index: int
-    category: str = "hazelnut"
-    type: str = "hole"
+from made import Job  # noqa: E402
 
 
 def jobs(count: int) -> list[Job]:
-    return [Job(hashlib.sha256(str(n).encode()).hexdigest(), n) for n in range(count)]
+    return [Job(n) for n in range(count)]
 
 
 def record(job: Job) -> dict[str, object]:

@@ -24,11 +24,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from chaos_servers import PATIENCE, ROOT, Front, Server, Start, comfyui, embedded, object_info_of, stub
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tools")]
+from chaos_servers import PATIENCE, ROOT, Front, Server, Start, comfyui, embedded, object_info_of, stub  # noqa: E402
+from made import cheapest  # noqa: E402
 
 #: Jobs that a server has at a time, and so loses with a kill.
 DEPTH = 2
@@ -139,7 +138,7 @@ class Chaos:
         code = "import sys; from defectforge.runner.nuts import write_dataset; from pathlib import Path; "
         code += "write_dataset(Path(sys.argv[1]), n_good=1, n_defect=0, size=64, seed=3)"
         subprocess.run([sys.executable, "-c", code, str(data)], check=True, env=self.environment())
-        graph.write_text(json.dumps(GRAPH))
+        graph.write_text(json.dumps(cheapest(64)))
 
     def environment(self) -> dict[str, str]:
         package = self.folder / "package"
@@ -267,21 +266,6 @@ class Chaos:
             report.again = count(
                 "SELECT SUM(n - 1) FROM (SELECT COUNT(*) AS n FROM attempt WHERE verdict != 'not queued' GROUP BY job)"
             )
-
-
-def node(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
-
-
-#: The photo, and a mask that is drawn: as little work for the server as a pair can be.
-GRAPH = {
-    "1": node("DefectForgeLoadMVTec", "Good photo", root="", category="hazelnut", split="train", type="good", index=0),
-    "3": node("SolidMask", "Mask", value=1.0, width=64, height=64),
-    "4": node(
-        "DefectForgeSaveDefectPair", "Save pair", image=["1", 0], mask=["3", 0], filename_prefix="defectforge",
-        category="hazelnut", type="hole", source_path=["1", 2],
-    ),
-}  # fmt: skip
 
 
 def run_chaos(folder: Path, jobs: int, kills: int, starts: Sequence[Start], seed: int) -> Report:

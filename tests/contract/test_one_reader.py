@@ -93,6 +93,11 @@ def test_a_layout_is_known_in_one_place():
     assert shelves == {"nodes/datasets/reader.py"}
 
 
+def test_a_journal_is_opened_in_one_place_to_write_and_in_one_to_read():
+    opening = {name for name, path in OURS.items() if calls(path, "sqlite3", "connect")}
+    assert opening == {"runner/outputs/journal.py", "runner/outputs/shards/reading.py"}
+
+
 def test_the_reader_loads_neither_torch_nor_comfyui():
     code = (
         "import sys, pkgutil, importlib, defectforge.nodes.datasets as room\n"

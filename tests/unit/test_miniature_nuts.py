@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from defectforge.runner.nuts import ALL_KINDS, View, draw_defect, draw_nut, draw_pair, write_dataset
+from defectforge.runner.nuts import (
+    ALL_KINDS,
+    View,
+    dataset,
+    draw_defect,
+    draw_nut,
+    draw_pair,
+    drawn_once,
+    write_dataset,
+)
 from defectforge.runner.nuts.photo import Nut
 from defectforge.runner.nuts.shape import look
 from scipy import ndimage
@@ -87,3 +96,23 @@ def test_a_dataset_of_mvtec_shape(tmp_path):
         "train/good/000.png",
         "train/good/001.png",
     ]
+
+
+def test_an_interrupted_drawing_is_no_dataset(tmp_path, monkeypatch):
+    """The next command would go on with the few photos that are there."""
+    asked = {"n_good": 2, "n_defect": 1, "size": 64, "seed": 50, "say": lambda text: None}
+    real, calls = dataset.draw_nut, iter(range(1, 9))
+
+    def stopped(number, size):
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return real(number, size)
+
+    monkeypatch.setattr(dataset, "draw_nut", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        drawn_once(tmp_path / "nuts", **asked)
+    assert not (tmp_path / "nuts").exists()
+    monkeypatch.undo()
+    drawn_once(tmp_path / "nuts", **asked)
+    assert len(list((tmp_path / "nuts").rglob("*.png"))) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["nuts"]

@@ -19,6 +19,8 @@ _MOVED = 2.0
 _AS_STRONG = 0.8
 #: An honest label leaves no more than this share of its own area of equally certain change unlabelled.
 _UNLABELLED = 0.08
+#: A change this near to the outline of the part, as a share of the picture's shorter side, is the outline's own.
+_OUTLINE = 0.01
 
 
 def drift_floor(distance: Floats, widest: float) -> float:
@@ -50,7 +52,8 @@ def standing_out(
 
     Args:
         distance: ``[H, W]``, as `visible.colour_distance` gives it, the shift of colours undone before.
-        area: ``[H, W]``, where a defect may be; as strong a change elsewhere says that the part itself has moved.
+        area: ``[H, W]``, the part: where a defect may be. As strong a change elsewhere, or at its outline, says that
+            the part itself has moved.
         rule: thresholds; `drift_floor` raises them.
         widest: share of the picture, 0..1, above which a change is a drift.
         thinnest: px, as for `visible.visible_change`.
@@ -65,6 +68,7 @@ def standing_out(
         return found
     strengths = [float(np.percentile(distance[pieces == number], 90)) for number in range(1, count + 1)]
     weak = [number for number, strength in enumerate(strengths, 1) if strength < _AS_STRONG * max(strengths)]
-    kept = found & area & ~np.isin(pieces, weak)
+    inside = ndimage.distance_transform_edt(area) > _OUTLINE * min(area.shape) if not area.all() else area
+    kept = found & ~np.isin(pieces, weak) & ~np.isin(pieces, np.unique(pieces[~inside]))
     unlabelled = found & ~kept
     return np.zeros_like(found) if unlabelled.sum() > _UNLABELLED * kept.sum() or kept.mean() > widest else kept

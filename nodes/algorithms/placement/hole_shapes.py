@@ -1,4 +1,4 @@
-"""Shapes of holes: a ragged core and thin cracks, as polygons.
+"""Shapes of holes: a ragged core and thin cracks, as polygons, and drawing them on a part.
 
 The numbers come from measured label masks of real hazelnut holes: not discs but chipped openings (circularity
 0.59-0.76, eccentricity 0.49-0.80, solidity 0.91-0.95) with up to three thin cracks along the ribs of the shell, which
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
 #: Points on the outline of a core.
 _OUTLINE_POINTS = 128
@@ -29,12 +30,15 @@ _ECCENTRICITY = (0.45, 0.78)
 #: Full width of a crack where it leaves the core, as a share of the part's diameter (6-12 px at 700 px).
 _CRACK_WIDTH = (0.0085, 0.0170)
 
-#: Length of all cracks together, as a share of the part's diameter.
+#: Length of all cracks together, as a share of the part's diameter; version 0.1's, and what `length` multiplies.
 _CRACKS_LENGTH = (0.17, 0.65)
 
 #: Standard deviation of a crack's direction: from the ribs' (start) and from one step to the next (wander), in rad.
 _CRACK_START = 0.20
 _CRACK_WANDER = 0.12
+
+#: Least share of a hole that lies on the part; what sticks out is cut off.
+_LEAST_ON_PART = 0.98
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,12 @@ def draw_core(rng: np.random.Generator, area: float) -> NDArray[np.float64]:
 
 
 def draw_cracks(
-    rng: np.random.Generator, count: int, core_radius: float, part_diameter: float, direction: float
+    rng: np.random.Generator,
+    count: int,
+    core_radius: float,
+    part_diameter: float,
+    direction: float,
+    length: float = 1.0,
 ) -> tuple[NDArray[np.float64], ...]:
     """Thin tapering cracks that leave the core to both sides along `direction`.
 
@@ -84,24 +93,25 @@ def draw_cracks(
         core_radius: px; a crack starts at half of it, inside the core.
         part_diameter: px, the measure of width and length.
         direction: angle of the ribs, rad, from the x axis towards the y axis.
+        length: 1: all of them together are 0.17 to 0.65 of the diameter long; 2: twice as long.
 
     Returns:
         ``[M, 3]`` paths of (y, x, half width), one point about every 2 px.
     """
     if count == 0:
         return ()
-    total = rng.uniform(*_CRACKS_LENGTH) * part_diameter
+    total = rng.uniform(*_CRACKS_LENGTH) * length * part_diameter
     parts = rng.dirichlet(np.full(count, 4.0))
     first_side = int(rng.integers(2))
     cracks = []
     for index in range(count):
         heading = direction + math.pi * ((first_side + index) % 2) + rng.normal(0.0, _CRACK_START)
-        length = total * parts[index] + core_radius * 0.5
-        steps = max(3, round(length / 2.0))
+        way = total * parts[index] + core_radius * 0.5
+        steps = max(3, round(way / 2.0))
         drift = np.cumsum(rng.normal(0.0, _CRACK_WANDER, steps)) * 0.5
         # A crack follows the ribs: the walk is pulled back to its heading instead of drifting off like a free one.
         bend = heading + drift * np.exp(-np.abs(drift))
-        stride = length / steps
+        stride = way / steps
         start = core_radius * 0.5
         y = math.sin(heading) * start + np.cumsum(np.sin(bend)) * stride
         x = math.cos(heading) * start + np.cumsum(np.cos(bend)) * stride
@@ -150,6 +160,61 @@ def rasterise(
         # The one pixel wide line keeps a crack in one piece where its polygon gets thinner than a pixel.
         draw.line(_xy(path), fill=1, width=1)
     return np.asarray(canvas, bool), int(low[0]), int(low[1])
+
+
+def trim_cracks(shape: HoleShape, centre: tuple[float, float], free: NDArray[np.bool_], most_area: float) -> HoleShape:
+    """End each crack where it would leave the free part, and keep all of them within their share of the area."""
+    height, width = free.shape
+    cracks = []
+    budget = most_area
+    for crack in shape.cracks:
+        y = np.round(crack[:, 0] + centre[0]).astype(int)
+        x = np.round(crack[:, 1] + centre[1]).astype(int)
+        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+        inside[inside] = free[y[inside], x[inside]]
+        length = len(crack) if inside.all() else int(np.argmin(inside))
+        stride = np.hypot(*np.diff(crack[:, :2], axis=0).T)
+        outside_core = np.hypot(crack[1:, 0], crack[1:, 1]) > math.sqrt(polygon_area(shape.core) / math.pi)
+        used = np.cumsum(stride * 2 * crack[1:, 2] * outside_core)
+        length = min(length, 1 + int(np.searchsorted(used, budget)))
+        if length >= 3 and used[length - 2] > 0:
+            # Two points short of the edge, so that the crack's own width stays on the part.
+            kept = crack[: max(3, length - 2)]
+            cracks.append(kept)
+            budget -= float(used[len(kept) - 2])
+    return HoleShape(shape.core, tuple(cracks))
+
+
+def draw_within(
+    shape: HoleShape, centre: tuple[float, float], area: float, part: NDArray[np.bool_], free: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], int, int, float] | str:
+    """Draw a hole of the wanted area; a string says why the place will not do."""
+    scale = 1.0
+    box, top, left = rasterise(shape, centre, scale)
+    core = polygon_area(shape.core)
+    for _ in range(3):
+        # Cracks and raster take or give some area; the core makes up for it.
+        missing = area - float(np.count_nonzero(box))
+        if abs(missing) <= 0.01 * area:
+            break
+        scale = math.sqrt(max(0.25, scale * scale + missing / core))
+        box, top, left = rasterise(shape, centre, scale)
+    height, width = part.shape
+    drawn = int(np.count_nonzero(box))
+    cut_top, cut_left = max(0, -top), max(0, -left)
+    box = box[cut_top : height - top, cut_left : width - left]
+    top, left = max(0, top), max(0, left)
+    window = (slice(top, top + box.shape[0]), slice(left, left + box.shape[1]))
+    if np.count_nonzero(box & part[window]) < _LEAST_ON_PART * drawn:
+        return f"less than {_LEAST_ON_PART:.0%} of the hole would lie on the part"
+    kept = box & free[window]
+    if np.count_nonzero(kept) < _LEAST_ON_PART * drawn:
+        return "it would reach into the keep-out mask or another hole"
+    labels, count = ndimage.label(kept, structure=np.ones((3, 3)))
+    if count > 1:
+        # What the cut left hanging by no pixel is dust (under 2 % of the hole), not a second defect.
+        kept = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+    return kept, top, left, scale
 
 
 def _xy(points: NDArray[np.float64]) -> list[tuple[float, float]]:

@@ -1,8 +1,8 @@
-"""Where on a part a hole may be, and drawing it there: seeded, object-aware, never a clipped sliver.
+"""Holes on a part, one after the other: seeded, object-aware, never a clipped sliver.
 
 Position, size and shape follow statistics of real label masks (hazelnut, type hole): the mask covers 3.3-7.8 % of the
-part (median 4.1 %), its core's centre lies at 0.27-0.65 of the part's radius from the centroid, never at the rim. The
-search for a place works on a distance map of at most 192 px; only the hole's own box is drawn and checked at full size.
+part (median 4.1 %). The search for a place works on small maps (`hole_places`); only the hole's own box is drawn and
+checked at full size (`hole_shapes`).
 """
 
 from __future__ import annotations
@@ -13,25 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from scipy import ndimage
 
 from .directions import line_direction
 from .frame import NoPlaceError
-from .hole_shapes import HoleShape, draw_core, draw_cracks, polygon_area, rasterise
-from .surface import usual_surface
-
-#: Longest side of the distance map in which places are looked for.
-_MAP_SIDE = 192
-
-#: Distance of real holes' centres from the part's centroid, as a share of the part's radius.
-_RADIAL_RANGE = (0.27, 0.65)
-
-#: Weight of places outside that range or off the usual surface: unlikely, but every part still gets its holes.
-_UNUSUAL_WEIGHT = 0.02
-
-#: Least share of a hole that lies on the part; what sticks out is cut off.
-_LEAST_ON_PART = 0.98
+from .hole_places import PartMap, depth_of, measure, preference
+from .hole_shapes import HoleShape, draw_core, draw_cracks, draw_within, trim_cracks
 
 #: Least share of the label that is core: more cracks than that are shortened.
 _LEAST_CORE = 0.65
@@ -64,6 +51,8 @@ class HoleSettings:
         max_cracks: each hole gets 0 to this many cracks.
         rim: least distance from the part's edge to the core's *edge*, in radii of the core.
         tries: places tried for one hole before giving up.
+        crack_length: 1: the cracks of a hole are 0.17 to 0.65 of the part's diameter long together; 2: twice as long.
+            Never more than a third of the label.
     """
 
     count: int = 1
@@ -72,6 +61,7 @@ class HoleSettings:
     max_cracks: int = 3
     rim: float = 0.3
     tries: int = 64
+    crack_length: float = 1.0
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -86,6 +76,8 @@ class HoleSettings:
                 "cracks and rim cannot be negative and at least one try is needed; "
                 f"got cracks {self.max_cracks}, rim {self.rim:g}, tries {self.tries}"
             )
+        if not 0.0 < self.crack_length <= 3.0:
+            raise ValueError(f"crack_length: expected more than 0 and at most 3, got {self.crack_length:g}")
 
 
 @dataclass(frozen=True)
@@ -104,22 +96,6 @@ class Placement:
 
     label: NDArray[np.bool_]
     holes: tuple[PlacedHole, ...]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A part in numbers, lengths in px of the photo; `radial` and `usual` are maps of `cell` px a cell.
-
-    `radial` is the distance from the centroid in radii of the part, `usual` that to the nearest unusual surface in px.
-    """
-
-    mask: NDArray[np.bool_]
-    area: int
-    diameter: float
-    axis: float
-    cell: float
-    radial: NDArray[np.float64]
-    usual: NDArray[np.float64]
 
 
 def place_holes(
@@ -147,7 +123,7 @@ def place_holes(
             clipped hole, nor one that is smaller than asked for.
     """
     settings = settings or HoleSettings()
-    measured = _measure(part, photo)
+    measured = measure(part, photo)
     if keep_out is not None and keep_out.shape != part.shape:
         raise ValueError(f"keep-out mask is {keep_out.shape[::-1]} px, the object mask {part.shape[::-1]} px")
     free = part if keep_out is None else part & ~keep_out
@@ -169,7 +145,7 @@ def place_holes(
 
 def _arrange(
     rng: np.random.Generator,
-    measured: _Part,
+    measured: PartMap,
     free: NDArray[np.bool_],
     settings: HoleSettings,
     photo: NDArray[np.uint8] | None,
@@ -203,53 +179,16 @@ def _keep_together(free: NDArray[np.bool_], centre: tuple[float, float]) -> None
         along[math.floor(middle + reach) + 1 :] = False
 
 
-def _measure(part: NDArray[np.bool_], photo: NDArray[np.uint8] | None) -> _Part:
-    height, width = part.shape
-    area = int(np.count_nonzero(part))
-    if area == 0:
-        raise NoPlaceError("The object mask is empty, so no hole can be placed. Check the object mask's preview.")
-    small = _reduce(part)
-    y, x = np.nonzero(small >= 0.5) if (small >= 0.5).any() else np.nonzero(small > 0)
-    points = np.stack([y, x], axis=-1).astype(np.float64)
-    cell = max(height / small.shape[0], width / small.shape[1])
-    centroid = points.mean(axis=0)
-    spread = np.cov((points - centroid).T) if len(points) > 1 else np.eye(2)
-    values, vectors = np.linalg.eigh(spread)
-    axis = math.atan2(vectors[0, int(np.argmax(values))], vectors[1, int(np.argmax(values))])
-    diameter = 2.0 * math.sqrt(area / math.pi)
-    rows, columns = np.indices(small.shape)
-    radial = np.hypot(rows - centroid[0], columns - centroid[1]) * cell / (0.5 * diameter)
-    usual = np.full(small.shape, np.inf)
-    if photo is not None:
-        reduced = np.asarray(Image.fromarray(photo).resize(small.shape[::-1], Image.Resampling.BOX))
-        whole = small >= 0.5
-        surface = usual_surface(reduced, whole)
-        if not np.array_equal(surface, whole):
-            usual = ndimage.distance_transform_edt(surface | ~whole) * cell
-    return _Part(part, area, diameter, axis, cell, radial, usual)
-
-
-def _reduce(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Share of set pixels in each cell of a map of at most `_MAP_SIDE` cells a side."""
-    height, width = mask.shape
-    factor = _MAP_SIDE / max(height, width)
-    if factor >= 1:
-        return mask.astype(np.float32)
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    picture = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
-    return np.asarray(picture, np.float32) / 255.0
-
-
 def _place_one(
     rng: np.random.Generator,
-    part: _Part,
+    part: PartMap,
     free: NDArray[np.bool_],
     settings: HoleSettings,
     photo: NDArray[np.uint8] | None,
     fitted: int,
 ) -> tuple[NDArray[np.bool_], int, int, PlacedHole]:
     # Padded, so that the picture's own border is a rim too.
-    depth = _depth(part, free)
+    depth = depth_of(part, free)
     failures: Counter[str] = Counter()
     for _ in range(settings.tries):
         # Squared: small holes are more frequent than large ones (median 4.1 % in a range of 3.3 to 7.8 %).
@@ -261,7 +200,7 @@ def _place_one(
         if 2 * radius < _LEAST_CORE_DIAMETER:
             failures[_TOO_SMALL] += 1
             continue
-        weights = np.where(depth >= radius * (1.0 + settings.rim), _preference(part, radius), 0.0)
+        weights = np.where(depth >= radius * (1.0 + settings.rim), preference(part, radius), 0.0)
         total = float(weights.sum())
         if total == 0.0:
             failures[_TOO_LARGE] += 1
@@ -274,9 +213,10 @@ def _place_one(
         # The photo may be a reduced copy: large ones are not turned into 8 bits for the sake of their ribs.
         scale = 1.0 if photo is None else photo.shape[0] / part.mask.shape[0]
         direction = line_direction(photo, (centre[0] * scale, centre[1] * scale), radius * scale, part.axis)
-        shape = HoleShape(draw_core(rng, core_area), draw_cracks(rng, crack_count, radius, part.diameter, direction))
-        shape = _trim_cracks(shape, centre, free, area * (1.0 - _LEAST_CORE))
-        result = _draw(shape, centre, area, part.mask, free)
+        cracks = (crack_count, radius, part.diameter, direction, settings.crack_length)
+        shape = HoleShape(draw_core(rng, core_area), draw_cracks(rng, *cracks))
+        shape = trim_cracks(shape, centre, free, area * (1.0 - _LEAST_CORE))
+        result = draw_within(shape, centre, area, part.mask, free)
         if isinstance(result, str):
             failures[result] += 1
             continue
@@ -289,13 +229,9 @@ def _place_one(
     raise NoPlaceError("no place", fitted, failures)
 
 
-def _depth(part: _Part, free: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Distance of each cell from the nearest place that is not free, in px of the photo."""
-    # Padded, so that the picture's own border is a rim too.
-    return np.asarray(ndimage.distance_transform_edt(np.pad(_reduce(free) > 0.99, 1))[1:-1, 1:-1] * part.cell)
-
-
-def _no_place(failures: Counter[str], fitted: int, part: _Part, free: NDArray[np.bool_], settings: HoleSettings) -> str:
+def _no_place(
+    failures: Counter[str], fitted: int, part: PartMap, free: NDArray[np.bool_], settings: HoleSettings
+) -> str:
     """Why the holes find no place, and what would really help."""
     reasons = "; ".join(f"{reason} ({times} times)" for reason, times in failures.most_common())
     count = settings.count
@@ -310,73 +246,10 @@ def _no_place(failures: Counter[str], fitted: int, part: _Part, free: NDArray[np
             "is larger. The working crop and its size enlarge what is there, but cannot make a hole of 2 px one of 3."
         )
     mend = f"take a count of {fitted}" if fitted else "make the holes smaller"
-    widest = float(_depth(part, free).max()) / (1.0 + settings.rim)
+    widest = float(depth_of(part, free).max()) / (1.0 + settings.rim)
     share = math.pi * widest**2 / part.area
     return (
         f"{text} To mend it, {mend}: a hole of more than about {share:.2g} of the part fits nowhere (asked for: "
         f"{settings.min_size:g} to {settings.max_size:g} of {part.area} px); or lower the distance to the rim "
         f"({settings.rim:g}), or shrink the keep-out mask."
     )
-
-
-def _preference(part: _Part, radius: float) -> NDArray[np.float64]:
-    """Weight of each place: even in the *radius* of real holes, small but not zero elsewhere."""
-    low, high = _RADIAL_RANGE
-    usual = (part.radial >= low) & (part.radial <= high)
-    weight = np.where(usual, 1.0, _UNUSUAL_WEIGHT) / np.maximum(part.radial, 0.1)
-    return np.where(part.usual >= radius, weight, _UNUSUAL_WEIGHT * weight)
-
-
-def _trim_cracks(shape: HoleShape, centre: tuple[float, float], free: NDArray[np.bool_], most_area: float) -> HoleShape:
-    """End each crack where it would leave the free part, and keep all of them within their share of the area."""
-    height, width = free.shape
-    cracks = []
-    budget = most_area
-    for crack in shape.cracks:
-        y = np.round(crack[:, 0] + centre[0]).astype(int)
-        x = np.round(crack[:, 1] + centre[1]).astype(int)
-        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-        inside[inside] = free[y[inside], x[inside]]
-        length = len(crack) if inside.all() else int(np.argmin(inside))
-        stride = np.hypot(*np.diff(crack[:, :2], axis=0).T)
-        outside_core = np.hypot(crack[1:, 0], crack[1:, 1]) > math.sqrt(polygon_area(shape.core) / math.pi)
-        used = np.cumsum(stride * 2 * crack[1:, 2] * outside_core)
-        length = min(length, 1 + int(np.searchsorted(used, budget)))
-        if length >= 3 and used[length - 2] > 0:
-            # Two points short of the edge, so that the crack's own width stays on the part.
-            kept = crack[: max(3, length - 2)]
-            cracks.append(kept)
-            budget -= float(used[len(kept) - 2])
-    return HoleShape(shape.core, tuple(cracks))
-
-
-def _draw(
-    shape: HoleShape, centre: tuple[float, float], area: float, part: NDArray[np.bool_], free: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_], int, int, float] | str:
-    """Draw a hole of the wanted area; a string says why the place will not do."""
-    scale = 1.0
-    box, top, left = rasterise(shape, centre, scale)
-    core = polygon_area(shape.core)
-    for _ in range(3):
-        # Cracks and raster take or give some area; the core makes up for it.
-        missing = area - float(np.count_nonzero(box))
-        if abs(missing) <= 0.01 * area:
-            break
-        scale = math.sqrt(max(0.25, scale * scale + missing / core))
-        box, top, left = rasterise(shape, centre, scale)
-    height, width = part.shape
-    drawn = int(np.count_nonzero(box))
-    cut_top, cut_left = max(0, -top), max(0, -left)
-    box = box[cut_top : height - top, cut_left : width - left]
-    top, left = max(0, top), max(0, left)
-    window = (slice(top, top + box.shape[0]), slice(left, left + box.shape[1]))
-    if np.count_nonzero(box & part[window]) < _LEAST_ON_PART * drawn:
-        return f"less than {_LEAST_ON_PART:.0%} of the hole would lie on the part"
-    kept = box & free[window]
-    if np.count_nonzero(kept) < _LEAST_ON_PART * drawn:
-        return "it would reach into the keep-out mask or another hole"
-    labels, count = ndimage.label(kept, structure=np.ones((3, 3)))
-    if count > 1:
-        # What the cut left hanging by no pixel is dust (under 2 % of the hole), not a second defect.
-        kept = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
-    return kept, top, left, scale

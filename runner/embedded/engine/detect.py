@@ -8,7 +8,7 @@ import torch
 
 from .layout import UNetLayout
 from .model_sampling import Prediction
-from .state_dicts import UnsupportedModelError, count_layers
+from .state_dicts import UnsupportedModelError, count_layers, renamed
 
 UNET_PREFIX = "model.diffusion_model."
 
@@ -98,12 +98,10 @@ def with_prefix(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch
     modules = {ours: ldm for ldm, ours in layout.module_names().items()}
     result = {}
     for key, tensor in state.items():
-        module = key
-        while module and module not in modules:
-            module = module.rpartition(".")[0]
-        if not module:
+        ldm_key = renamed(key, modules)
+        if ldm_key is None:
             raise UnsupportedModelError(f"{name} cannot be run: {key!r} belongs to no U-Net of {_SUPPORTED}")
-        result[UNET_PREFIX + modules[module] + key[len(module) :]] = tensor
+        result[UNET_PREFIX + ldm_key] = tensor
     return result
 
 

@@ -79,6 +79,14 @@ def without_prefix(state: Mapping[str, torch.Tensor], prefix: str) -> StateDict:
     return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
 
 
+def renamed(key: str, modules: Mapping[str, str]) -> str | None:
+    """A tensor's name with its module called as `modules` (old name -> new name) says; None where none holds it."""
+    module = key
+    while module and module not in modules:
+        module = module.rpartition(".")[0]
+    return modules[module] + key[len(module) :] if module else None
+
+
 def from_open_clip(state: Mapping[str, torch.Tensor]) -> StateDict:
     """An OpenCLIP text or vision tower under transformers' names, its projection as `projection.weight`."""
     result: StateDict = {}

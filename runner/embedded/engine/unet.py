@@ -13,6 +13,7 @@ from torch import nn
 from .attention import PatchableAttention
 from .layout import BlockName, Part, UNetLayout
 from .patching import call_wrapped
+from .state_dicts import renamed
 
 Options = dict[str, Any]
 Control = Mapping[str, list["torch.Tensor | None"]]
@@ -52,12 +53,10 @@ def converted_state_dict(ldm: Mapping[str, torch.Tensor], layout: UNetLayout) ->
     names = layout.module_names()
     result = {}
     for key, tensor in ldm.items():
-        module = key
-        while module not in names:
-            if "." not in module:
-                raise KeyError(f"tensor {key!r} does not belong to a U-Net with this layout: {layout}")
-            module = module.rpartition(".")[0]
-        result[names[module] + key[len(module) :]] = tensor
+        name = renamed(key, names)
+        if name is None:
+            raise KeyError(f"tensor {key!r} does not belong to a U-Net with this layout: {layout}")
+        result[name] = tensor
     return result
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import request_error
+from ...extras import require
 from ..masks import Mask, parts
 from .coco import origin
 from .pairs import Split
@@ -53,14 +53,8 @@ def compressed(mask: Mask) -> dict[str, Any]:
     Raises:
         RequestError: pycocotools is not installed.
     """
-    try:
-        from pycocotools import mask as coder
-    except ModuleNotFoundError as error:
-        raise request_error(
-            "export.not_installed",
-            "this format needs one more package: pycocotools",
-            expected="the extra `export`",
-            mend="pip install 'defectforge[export]'",
-        ) from error
+    require("export", ("pycocotools",), "export.not_installed", "this format")
+    from pycocotools import mask as coder
+
     code = coder.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {"counts": code["counts"].decode("ascii"), "size": [int(side) for side in code["size"]]}

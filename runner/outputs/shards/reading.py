@@ -1,4 +1,4 @@
-"""The journal of a run that is over, read without changing anything: what it holds, and what its jobs took."""
+"""The journal of a run, read without changing anything: what it holds, and what its jobs took."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
-from urllib.parse import quote
 
 from ...errors import request_error
-from ..output import JOURNAL
+from ..output import JOURNAL, no_run
 
 #: Jobs that a measurement looks at.
 SAMPLE = 2000
@@ -23,50 +22,66 @@ PAUSE = 10
 
 
 @contextlib.contextmanager
-def opened(out: Path) -> Iterator[sqlite3.Connection]:
-    """The journal in `out`, to read.
+def connected(journal: Path, patience: float = 1.0, lasting: bool = False) -> Iterator[sqlite3.Connection]:
+    """A journal that somebody may be writing, to read.
+
+    Args:
+        journal: the file, which exists.
+        patience: seconds until a lock counts as one that stays.
+        lasting: the reading takes so long that a run may begin meanwhile. SQLite leaves two small files of its own in
+            the folder then, where it can be written.
+
+    Raises:
+        sqlite3.Error: it cannot be read; also while it is.
+    """
+    address = journal.resolve().as_uri() + "?mode=ro"
+    is_written = journal.with_name(journal.name + "-wal").exists()
+    # Where nobody writes, no lock is needed, and no file beside the journal.
+    ways = [address] if is_written else [address + "&immutable=1"]
+    with contextlib.closing(_first_of([address, *ways] if lasting else ways, patience)) as database:
+        yield database
+
+
+def _first_of(ways: list[str], patience: float) -> sqlite3.Connection:
+    for way in ways:
+        database = sqlite3.connect(way, uri=True, timeout=patience)
+        database.row_factory = sqlite3.Row
+        try:
+            database.execute("SELECT name FROM sqlite_master LIMIT 1")  # connecting alone reads nothing
+        except sqlite3.Error as error:
+            database.close()
+            if way == ways[-1] or is_locked(error):
+                raise
+        else:
+            return database
+    raise AssertionError("there is always a way to try")
+
+
+def is_locked(error: sqlite3.Error) -> bool:
+    """Whether a run keeps its journal to itself, on a file system that lends no memory between processes."""
+    return "locked" in str(error) or "busy" in str(error)
+
+
+@contextlib.contextmanager
+def opened(out: Path, lasting: bool = False) -> Iterator[sqlite3.Connection]:
+    """The journal of the run in `out`, to read, as `connected`.
 
     Raises:
         RequestError: there is none, it is in use, or it is no journal.
     """
     path = out / JOURNAL
     if not path.is_file():
-        raise request_error(
-            "out.no_journal",
-            f"there is no run in '{out}'",
-            where=str(path),
-            expected="the folder of a run (--out)",
-            mend="check the path",
-        )
-    address = f"file:{quote(str(path.resolve()))}"
-    with contextlib.closing(_connected(address, path)) as database:
-        try:
-            yield database
-        except sqlite3.Error as error:
-            raise _broken(error, path) from error
-
-
-def _connected(address: str, path: Path) -> sqlite3.Connection:
-    # A folder that cannot be written has no place for the log of readers; without a log nothing can change either.
-    immutable = not path.with_name(path.name + "-wal").exists()
-    error: sqlite3.Error | None = None
-    for mode in ("mode=ro", *(["mode=ro&immutable=1"] if immutable else [])):
-        try:
-            database = sqlite3.connect(f"{address}?{mode}", uri=True, timeout=1.0)
-            database.row_factory = sqlite3.Row
+        raise no_run(out, "out.no_journal", f"there is no run in '{out}' (no {JOURNAL})")
+    try:
+        with connected(path, lasting=lasting) as database:
             database.execute("SELECT id, number, category, type, state, record, outputs FROM job LIMIT 1")
-        except sqlite3.Error as problem:
-            error = problem
-            if "locked" in str(problem):
-                break
-        else:
-            return database
-    assert error is not None
-    raise _broken(error, path) from error
+            yield database
+    except sqlite3.Error as error:
+        raise _broken(error, path) from error
 
 
 def _broken(error: sqlite3.Error, path: Path) -> Exception:
-    if "locked" in str(error):
+    if is_locked(error):
         return request_error(
             "out.in_use",
             "a run is still writing there",

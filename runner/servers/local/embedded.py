@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import server_error
+from ...extras import missing
 from .launched import GUARD, Start
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ def embedded(models: Path | None, device: str | None = None, environment: Mappin
     Raises:
         ServerError: its dependencies are not installed.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
+    packages = missing(NEEDED)
+    if packages:
         raise server_error(
             "server.no_embedded",
-            f"the embedded server cannot start: {', '.join(missing)} not installed",
+            f"the embedded server cannot start: {', '.join(packages)} not installed",
             expected="a ComfyUI server given with --server, or the embedded server's dependencies",
             mend="pip install 'defectforge[runner,embedded]', or add --server URL",
         )

@@ -8,32 +8,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import comfyui_hosts
 import psutil
 import pytest
 from defectforge.runner.nuts import write_dataset
+from made import cheapest
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow]
 
 #: They cost some milliseconds each, and a ComfyUI takes its time to come back.
 MANY = 9000
-
-
-def node(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
-
-
-#: No checkpoint: the photo, and a mask of one value.
-CHEAP = {
-    "1": node("DefectForgeLoadMVTec", "Good photo", root="", category="hazelnut", split="train", type="good", index=0),
-    "3": node("SolidMask", "Mask", value=1.0, width=64, height=64),
-    "4": node(
-        "DefectForgeSaveDefectPair", "Save pair", image=["1", 0], mask=["3", 0], filename_prefix="defectforge",
-        category="hazelnut", type="hole", source_path=["1", 2],
-    ),
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +33,7 @@ def home() -> Path:
 def run(home: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A run of more jobs than are waited for, over two launched ComfyUIs; events on its stdout."""
     write_dataset(tmp_path / "nuts", n_good=1, n_defect=0, size=64, seed=3)
-    (tmp_path / "graph.json").write_text(json.dumps(CHEAP))
+    (tmp_path / "graph.json").write_text(json.dumps(cheapest(64)))
     plan = tmp_path / "plan.yaml"
     values = [f"Mask.value={','.join(f'{1 - n / 1e6:.6f}' for n in range(MANY))}"]
     plan.write_text(

@@ -23,18 +23,15 @@ from defectforge.runner.reporter import Reporter
 from defectforge.runner.servers.worker import Timing
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parents[1] / "tools"))
+from made import loader, saver, titled  # noqa: E402
+
 NUT_SIZE = 192
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def titled(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
-
-
 PLACE = {
-    "1": titled(
-        "DefectForgeLoadMVTec", "Good photo", root="", category="hazelnut", split="train", type="good", index=0
-    ),
+    "1": loader("Good photo"),
     "2": titled(
         "DefectForgeObjectMask",
         "Object mask",
@@ -59,16 +56,7 @@ PLACE = {
         grow=6.0,
         feather=8.0,
     ),
-    "4": titled(
-        "DefectForgeSaveDefectPair",
-        "Save pair",
-        image=["1", 0],
-        mask=["3", 0],
-        filename_prefix="defectforge",
-        category="hazelnut",
-        type="hole",
-        source_path=["1", 2],
-    ),
+    "4": saver(source_path=["1", 2]),
 }
 
 

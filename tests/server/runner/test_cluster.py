@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from defectforge.runner.outputs.manifest import read
+from made import cheapest
 from PIL import Image
 
 RAY = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed (extra `cluster`)")
@@ -25,27 +26,7 @@ S3 = pytest.mark.skipif(
     reason="no S3 server here: pip install 'moto[server,s3]' s3fs",
 )
 Cli = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def node(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
-
-
-#: The photo and a mask that is drawn, not computed: pairs that cost the server next to nothing.
-CHEAP = {
-    "1": node("DefectForgeLoadMVTec", "Good photo", root="", category="hazelnut", split="train", type="good", index=0),
-    "3": node("SolidMask", "Mask", value=1.0, width=192, height=192),
-    "4": node(
-        "DefectForgeSaveDefectPair",
-        "Save pair",
-        image=["1", 0],
-        mask=["3", 0],
-        filename_prefix="defectforge",
-        category="hazelnut",
-        type="hole",
-        source_path=["1", 2],
-    ),
-}
+CHEAP = cheapest(192)
 
 
 @pytest.fixture

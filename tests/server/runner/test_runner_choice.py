@@ -14,6 +14,7 @@ from defectforge.runner.outputs.journal import FAILED, Journal
 from defectforge.runner.outputs.pairs import NOTHING_VISIBLE
 from defectforge.runner.plans.plan import SEEDS_APART
 from defectforge.runner.servers.worker import MOST_ROUNDS
+from made import titled
 from PIL import Image
 
 Start = Callable[..., Any]
@@ -149,16 +150,13 @@ def chosen_graph(place: dict[str, Any], thresholds: str, keep: int = 1, draws: i
     """The checkpoint-free graph with a choice before the saver."""
     graph = json.loads(json.dumps(place))
 
-    def node(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:
-        return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
-
     pictures: list[Any] = ["1", 0]
     for number in range(1, draws):
-        graph[f"b{number}"] = node("ImageBatch", f"Batch {number}", image1=pictures, image2=["1", 0])
+        graph[f"b{number}"] = titled("ImageBatch", f"Batch {number}", image1=pictures, image2=["1", 0])
         pictures = [f"b{number}", 0]
     graph["3"]["inputs"]["image"] = pictures
-    graph["5"] = node("DefectForgeScoreDefect", "Score defect", source=["1", 0], image=pictures, label_mask=["3", 0])
-    graph["6"] = node(
+    graph["5"] = titled("DefectForgeScoreDefect", "Score defect", source=["1", 0], image=pictures, label_mask=["3", 0])
+    graph["6"] = titled(
         "DefectForgeKeepBest",
         "Keep best",
         image=pictures,

@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from defectforge.runner.errors import BAD_REQUEST, OK
+from made import loader, saver, titled
 from PIL import Image
-
-
-def titled(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
 
 
 @pytest.fixture
@@ -22,22 +19,11 @@ def any_defect(tmp_path: Path) -> Path:
     numbers = {"min_size": 0.0, "max_size": 0.0, "tries": 64, "grow": 6.0, "feather": 8.0}
     lies = {"orientation": "as the type does", "name": ""}
     graph = {
-        "1": titled(
-            "DefectForgeLoadMVTec", "Good photo", root="", category="hazelnut", split="train", type="good", index=0
-        ),
+        "1": loader("Good photo"),
         "3": titled(
             "DefectForgePlaceDefectMask", "Defect mask", image=["1", 0], type="spot", seed=0, count=1, **lies, **numbers
         ),
-        "4": titled(
-            "DefectForgeSaveDefectPair",
-            "Save pair",
-            image=["1", 0],
-            mask=["3", 0],
-            filename_prefix="defectforge",
-            category="hazelnut",
-            type="spot",
-            source_path=["1", 2],
-        ),
+        "4": saver("spot", source_path=["1", 2]),
     }
     path = tmp_path / "any.json"
     path.write_text(json.dumps(graph))

@@ -41,6 +41,32 @@ def test_every_hole_is_whole_on_the_part_and_of_the_wanted_size(seed, count, cra
         assert hole.cracks <= cracks
 
 
+def reach(part: np.ndarray, seed: int, crack_length: float) -> float:
+    """How far the label of a hole goes from its centre, px."""
+    placed = place_holes(part, seed, settings=HoleSettings(crack_length=crack_length))
+    y, x = np.nonzero(placed.label)
+    return float(np.hypot(y - placed.holes[0].centre[0], x - placed.holes[0].centre[1]).max())
+
+
+def test_cracks_get_longer_and_the_places_stay(round_part):
+    longer = [reach(round_part, seed, 2.0) / reach(round_part, seed, 1.0) for seed in range(30)]
+    assert min(longer) > 0.9
+    assert np.mean(longer) > 1.15
+    assert np.mean(np.array(longer) > 1.05) > 0.4, "a hole without cracks stays as it is, and one that is full of them"
+
+
+def test_cracks_of_the_first_version_s_length_are_the_default(round_part):
+    assert np.array_equal(
+        place_holes(round_part, 4).label, place_holes(round_part, 4, settings=HoleSettings(crack_length=1.0)).label
+    )
+
+
+@pytest.mark.parametrize("length", [0.0, -1.0, 3.1, float("nan")])
+def test_a_length_of_cracks_that_cannot_be_is_refused(length):
+    with pytest.raises(ValueError, match="crack_length"):
+        HoleSettings(crack_length=length)
+
+
 def test_the_same_seed_draws_the_same_mask_and_another_one_another(round_part):
     first = place_holes(round_part, 5).label
     np.random.seed(99)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,12 @@ from defectforge.runner.outputs.journal import Journal
 from defectforge.runner.outputs.manifest import Manifest
 from defectforge.runner.outputs.pairs import Fetched, names
 from numpy.typing import NDArray
-from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+from made import Job, png
 
 WIDTH, HEIGHT = 64, 48
 METHODS = ("inpaint_latent_noise", "transplant", "img2img")
-
-
-class Job:
-    """What the journal needs of a job."""
-
-    def __init__(self, index: int, type_: str) -> None:
-        self.id = hashlib.sha256(f"job {index}".encode()).hexdigest()
-        self.index, self.number, self.category, self.type = index, index, "hazelnut", type_
 
 
 def a_photo(number: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> NDArray[np.uint8]:
@@ -45,14 +40,6 @@ def a_mask(number: int, size: tuple[int, int] = (WIDTH, HEIGHT)) -> NDArray[np.b
     width, height = size
     y, x = np.mgrid[:height, :width]
     return np.asarray(np.hypot(y - height / 2, x - width / 2 - (number % 11) + 5) < height / 8)
-
-
-def png(array: NDArray[Any]) -> bytes:
-    import io
-
-    data = io.BytesIO()
-    Image.fromarray(array).save(data, "PNG")
-    return data.getvalue()
 
 
 def write_run(

@@ -76,12 +76,27 @@ def test_what_a_workflow_does_not_score_is_measured_here_in_its_label(out):
     assert 0.9 < first["kept"] < 1
 
 
-def test_another_photo_is_told(out):
-    manifest = out / "img2img/manifest.jsonl"
+@pytest.mark.parametrize(
+    ("method", "source", "told"),
+    [
+        ("img2img", {"sha256": "0" * 64}, "other contents of {usual}"),
+        ("transplant", {"sha256": "0" * 64, "path": "hazelnut/train/good/007.png"}, "hazelnut/train/good/007.png"),
+        ("transplant", {"sha256": None}, "a photo whose contents are not known"),
+    ],
+)
+def test_a_method_that_started_from_another_photo_is_named_and_the_photo(out, method, source, told):
+    manifest = out / method / "manifest.jsonl"
     lines = [json.loads(line) for line in manifest.read_text().splitlines()]
-    lines[0]["source"]["sha256"] = "0" * 64
+    usual = lines[0]["source"]["path"]
+    lines[0]["source"] |= source
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert "not all methods started from the same photo" in write_comparison(out, METHODS, {}, 3, False).read_text()
+    page = write_comparison(out, METHODS, {}, 3, False).read_text()
+    told = told.format(usual=usual)
+    assert f"{method} starts from photos of its own: {told} in the row of {usual}.</p>" in page
+    assert page.count("starts from photos of its own") == 1, "a note a method, not one a row"
+    first, *others = json.loads((out / "compare.json").read_text())["rows"]
+    assert (first["source"], first["same_photo"], first["other_photos"]) == (usual, False, {method: told})
+    assert all(row["same_photo"] and not row["other_photos"] for row in others)
 
 
 def test_pictures_inside_the_page(out):

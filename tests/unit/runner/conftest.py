@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+from made import loader, saver, titled
 
 SEED = ["INT", {"default": 0, "min": 0, "max": 2**64 - 1, "control_after_generate": True}]
 TEXT = ["STRING", {"default": ""}]
@@ -69,14 +73,6 @@ OBJECT_INFO: dict[str, Any] = {
 }
 
 
-def titled(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
-
-
-def loader(title: str, type_: str = "good", split: str = "train") -> dict[str, Any]:
-    return titled("DefectForgeLoadMVTec", title, root="", category="hazelnut", split=split, type=type_, index=0)
-
-
 @pytest.fixture
 def object_info() -> dict[str, Any]:
     return OBJECT_INFO
@@ -90,15 +86,7 @@ def graph() -> dict[str, Any]:
         "3": titled(
             "DefectForgePlaceHoleMask", "Hole mask", image=["1", 0], seed=0, count=1, rim=0.3, mode="round", cracks=True
         ),
-        "4": titled(
-            "DefectForgeSaveDefectPair",
-            "Save pair",
-            image=["1", 0],
-            mask=["3", 0],
-            filename_prefix="defectforge",
-            category="hazelnut",
-            type="hole",
-        ),
+        "4": saver(),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -17,25 +16,11 @@ from defectforge.runner.outputs.commit import Committer
 from defectforge.runner.outputs.journal import DONE, PENDING, Journal
 from defectforge.runner.outputs.manifest import Manifest, read
 from defectforge.runner.outputs.pairs import Fetched, NotAPair, NothingKept, announced, names, verify
-from PIL import Image
+from made import Job, png
 
 
 class Killed(BaseException):
     """Stands for kill -9: nothing in the runner may catch it."""
-
-
-class Job:
-    """What the journal needs of a job."""
-
-    def __init__(self, index: int) -> None:
-        self.id, self.index, self.category, self.type = f"{index:064x}", index, "hazelnut", "hole"
-        self.number = index
-
-
-def png(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def mask_array(value: int = 255) -> np.ndarray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PREPARE = """
 import importlib, pkgutil, sys
 import defectforge.runner as runner
@@ -17,16 +19,17 @@ ours = {name for name in sys.modules if name.startswith("defectforge.nodes.")}
 assert all(name.startswith("defectforge.nodes.datasets") for name in ours), ours
 """
 
-WITHOUT_CLICK = """
+WITHOUT = """
 import sys
-sys.modules["click"] = None
+sys.modules[sys.argv[1]] = None
 from defectforge.runner.__main__ import main
-main(["models"])
+main(sys.argv[2:])
 """
 
 
-def python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_no_module_of_the_client_loads_torch_or_a_node() -> None:
@@ -35,7 +38,22 @@ def test_no_module_of_the_client_loads_torch_or_a_node() -> None:
 
 
 def test_a_missing_extra_is_named() -> None:
-    done = python(WITHOUT_CLICK)
+    done = python(WITHOUT, "click", "models")
     assert done.returncode == 1
     assert "pip install 'defectforge[runner]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra", "command"),
+    [
+        ("sklearn", "scikit-learn", "benefit", "benefit --drawn"),
+        ("peft", "peft", "lora", "lora --data . --type hole --out hole.safetensors"),
+        ("prometheus_client", "prometheus-client", "runner", "run inpaint --data . --metrics metrics.prom"),
+    ],
+)
+def test_a_command_names_the_extra_that_it_lacks(module: str, package: str, extra: str, command: str) -> None:
+    done = python(WITHOUT, module, *command.split())
+    assert done.returncode == 2, done.stderr
+    assert f"needs one more package: {package}" in done.stderr
+    assert f"pip install 'defectforge[{extra}]'" in done.stderr

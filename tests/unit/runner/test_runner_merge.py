@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import os
 import shutil
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from defectforge.runner.cluster.store import as_url
 from defectforge.runner.commands.merge_command import merge_shards
 from defectforge.runner.errors import RequestError
 from defectforge.runner.outputs.commit import Committer
@@ -21,27 +21,20 @@ from defectforge.runner.outputs.manifest import Manifest, read
 from defectforge.runner.outputs.output import JOURNAL, MANIFEST
 from defectforge.runner.outputs.pairs import Fetched
 from defectforge.runner.outputs.shards import merge as merging
+from defectforge.runner.outputs.shards.reading import measured
 from defectforge.runner.reporter import Reporter
-from PIL import Image
+from made import Job, png
 
 JOBS = 10
 PLAN = {"jobs": JOBS, "sha256": "a plan"}
 
 
-class Job:
-    """What the journal needs of a job: two types in turn, as a plan with two types numbers them."""
-
-    def __init__(self, index: int) -> None:
-        self.id, self.index = hashlib.sha256(f"job {index}".encode()).hexdigest(), index
-        self.number, self.category, self.type = index // 2, "hazelnut", ("hole", "crack")[index % 2]
+def of_plan(index: int) -> Job:
+    """Two types in turn, as a plan with two types numbers them."""
+    return Job(index, ("hole", "crack")[index % 2], index // 2)
 
 
 def picture(index: int) -> Fetched:
-    def png(array: np.ndarray) -> bytes:
-        buffer = io.BytesIO()
-        Image.fromarray(array).save(buffer, format="PNG")
-        return buffer.getvalue()
-
     mask = np.zeros((8, 8), np.uint8)
     mask[:4] = 255
     return Fetched(png(np.full((8, 8, 3), index, np.uint8)), png(mask), {"label": "given"}, (8, 8), 0.5)
@@ -66,7 +59,7 @@ def shard(tmp_path: Path) -> Shard:
         }
         journal.start_run({**asked, **request}, "test")
         committer = Committer(folder, journal, Manifest(folder / MANIFEST))
-        jobs = [Job(n) for n in range(JOBS) if n % parts == part - 1]
+        jobs = [of_plan(n) for n in range(JOBS) if n % parts == part - 1]
         journal.add(jobs)  # type: ignore[arg-type]
         for job in jobs:
             if job.index in fail:
@@ -145,8 +138,8 @@ def test_what_is_missing_is_named_and_added_when_it_is_made(shard: Shard, said: 
     assert merge_shards(out, halves, said) == 1
     assert any("3 jobs of part 1/2 are not done" in line for line in said.lines)
     states = rows(out)
-    assert states[Job(2).id][2] == PENDING
-    assert states[Job(4).id][2:] == (FAILED, None, "it would not")
+    assert states[of_plan(2).id][2] == PENDING
+    assert states[of_plan(4).id][2:] == (FAILED, None, "it would not")
     shutil.rmtree(halves[0])
     assert merge_shards(out, [shard(1, 2), halves[1]], said) == 0
     assert content(out) == content(whole)
@@ -233,6 +226,26 @@ def test_a_shard_that_is_still_written_is_refused(shard: Shard, said: Said, tmp_
         merge_shards(tmp_path / "out", [tmp_path / "nothing"], said)
     with pytest.raises(RequestError, match="OUT is one of the shards"):
         merge_shards(one, [one], said)
+
+
+def test_looking_at_a_run_leaves_nothing_in_its_folder(shard: Shard) -> None:
+    one = shard(1, 2)
+    before = sorted(one.iterdir())
+    assert measured(one).bytes_a_job
+    assert sorted(one.iterdir()) == before
+
+
+def test_a_damaged_journal_is_one_message(shard: Shard, said: Said, tmp_path: Path) -> None:
+    one = shard(1, 2)
+    (one / JOURNAL).write_bytes(b"this is no database" * 1000)
+    with pytest.raises(RequestError, match=r"the journal cannot be used: .*\n.*run\.sqlite"):
+        merge_shards(tmp_path / "out", [one], said)
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/prefix", "file:///folder/store", None])
+def test_an_address_is_one_also_as_a_path(address: str | None) -> None:
+    """click gives the shards as paths; two slashes become one there."""
+    assert as_url(Path(address or "/folder/store")) == address
 
 
 class Killed(BaseException):

@@ -19,14 +19,11 @@ from defectforge.runner.graphs.overrides import Axis, Setting
 from defectforge.runner.graphs.roles import find_roles
 from defectforge.runner.plans.plan import Plan, make_plan
 from defectforge.runner.servers.work.collect import prompts
+from made import titled
 from PIL import Image
 
 MASK = ["MASK", {}]
 SIZE = 96
-
-
-def node(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
 
 
 @pytest.fixture
@@ -48,9 +45,9 @@ def schema(object_info: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def any_defect(graph: dict[str, Any]) -> dict[str, Any]:
     """Good photo -> mask of any type -> saved pair, with a prompt of part and type."""
-    graph["3"] = node("DefectForgePlaceDefectMask", "Defect mask", image=["1", 0], type="hole", name="", count=1)
+    graph["3"] = titled("DefectForgePlaceDefectMask", "Defect mask", image=["1", 0], type="hole", name="", count=1)
     template = "defective {part} with {type}"
-    graph["5"] = node("DefectForgeDefectPrompt", "Words", part="hazelnut", type="hole", template=template, words="")
+    graph["5"] = titled("DefectForgeDefectPrompt", "Words", part="hazelnut", type="hole", template=template, words="")
     return graph
 
 
@@ -158,7 +155,7 @@ def test_the_same_part_and_type_change_and_say_nothing(
 def test_a_fixed_prompt_about_another_part_is_said(
     planned: Callable[..., Handed], request_: Request, graph: dict[str, Any]
 ) -> None:
-    graph["6"] = node("CLIPTextEncode", "Prompt", text="defective hazelnut with hole")
+    graph["6"] = titled("CLIPTextEncode", "Prompt", text="defective hazelnut with hole")
     _, said = planned(replace(request_, type="contamination", real_masks=0), graph=graph)
     assert (
         "'Prompt' still says 'defective hazelnut with hole'; "
@@ -168,11 +165,11 @@ def test_a_fixed_prompt_about_another_part_is_said(
 
 def test_a_mask_node_that_knows_holes_only_is_said(planned: Callable[..., Handed], request_: Request) -> None:
     holes = {
-        "1": node(
+        "1": titled(
             "DefectForgeLoadMVTec", "Good photo", category="hazelnut", split="train", type="good", index=0, root=""
         ),
-        "3": node("DefectForgePlaceHoleMask", "Hole mask", image=["1", 0], seed=1),
-        "4": node("DefectForgeSaveDefectPair", "Save pair", image=["1", 0], mask=["3", 0], category="h", type="hole"),
+        "3": titled("DefectForgePlaceHoleMask", "Hole mask", image=["1", 0], seed=1),
+        "4": titled("DefectForgeSaveDefectPair", "Save pair", image=["1", 0], mask=["3", 0], category="h", type="hole"),
     }
     _, said = planned(replace(request_, type="contamination"), graph=holes)
     assert "'Hole mask' draws holes, whatever --type says; inpaint_any_defect draws other types" in said
@@ -318,7 +315,7 @@ def test_part_masks_are_matched_by_name_and_linked(
 def test_what_was_linked_to_part_mask_gives_way(
     planned: Callable[..., Handed], request_: Request, tmp_path: Path, any_defect: dict[str, Any]
 ) -> None:
-    any_defect["7"] = node("DefectForgeObjectMask", "Object mask", image=["1", 0])
+    any_defect["7"] = titled("DefectForgeObjectMask", "Object mask", image=["1", 0])
     any_defect["3"]["inputs"]["part_mask"] = ["7", 0]
     folder = write_masks(tmp_path / "parts", [f"{n:03d}.png" for n in range(3)])
     made, _ = planned(replace(request_, part_masks=folder))
@@ -367,7 +364,7 @@ def test_a_part_mask_of_another_size_is_refused(
 def test_a_graph_without_a_place_for_part_masks_is_refused(
     planned: Callable[..., Handed], request_: Request, tmp_path: Path, graph: dict[str, Any]
 ) -> None:
-    graph["3"] = node("DefectForgePlaceHoleMask", "Hole mask", image=["1", 0], seed=1)
+    graph["3"] = titled("DefectForgePlaceHoleMask", "Hole mask", image=["1", 0], seed=1)
     with pytest.raises(RequestError, match="no node of the workflow takes the mask of a part"):
         planned(replace(request_, part_masks=write_masks(tmp_path / "parts", ["000.png"])), graph=graph)
 
@@ -375,7 +372,7 @@ def test_a_graph_without_a_place_for_part_masks_is_refused(
 def test_a_photo_that_was_changed_on_its_way_to_the_node_is_refused(
     planned: Callable[..., Handed], request_: Request, tmp_path: Path, any_defect: dict[str, Any]
 ) -> None:
-    any_defect["8"] = node("ImageScale", "Smaller", image=["1", 0])
+    any_defect["8"] = titled("ImageScale", "Smaller", image=["1", 0])
     any_defect["3"]["inputs"]["image"] = ["8", 0]
     with pytest.raises(RequestError, match="is no photo as it was loaded"):
         planned(replace(request_, part_masks=write_masks(tmp_path / "parts", ["000.png"])))
@@ -388,10 +385,10 @@ def test_no_such_folder_of_part_masks(planned: Callable[..., Handed], request_: 
 
 @pytest.fixture
 def transplant(graph: dict[str, Any]) -> dict[str, Any]:
-    graph["2"] = node(
+    graph["2"] = titled(
         "DefectForgeLoadMVTec", "Reference defect", root="", category="x", split="test", type="hole", index=0
     )
-    graph["3"] = node("DefectForgeTransplantDefect", "Transplant", image=["1", 0], reference=["2", 0])
+    graph["3"] = titled("DefectForgeTransplantDefect", "Transplant", image=["1", 0], reference=["2", 0])
     return graph
 
 
@@ -428,7 +425,7 @@ def test_part_masks_of_real_defects_are_used_where_masks_are_learnt_from_them(
 def test_a_workflow_that_loads_part_masks_asks_for_a_folder_of_them(
     planned: Callable[..., Handed], request_: Request, any_defect: dict[str, Any]
 ) -> None:
-    any_defect["9"] = node(
+    any_defect["9"] = titled(
         "DefectForgeLoadMVTec", "Part mask", root="", category="bottle", split="test", type=PART, index=0
     )
     any_defect["3"]["inputs"]["part_mask"] = ["9", 1]
@@ -439,9 +436,9 @@ def test_a_workflow_that_loads_part_masks_asks_for_a_folder_of_them(
 def test_the_manifest_tells_the_prompt_that_a_node_writes() -> None:
     words = {"part": "bottle", "type": "contamination", "template": "defective {part} with {type}", "words": ""}
     graph = {
-        "1": node("DefectForgeDefectPrompt", "Words", **words),
-        "2": node("CLIPTextEncode", "Prompt", text=["1", 0]),
-        "3": node("CLIPTextEncode", "Negative prompt", text=""),
+        "1": titled("DefectForgeDefectPrompt", "Words", **words),
+        "2": titled("CLIPTextEncode", "Prompt", text=["1", 0]),
+        "3": titled("CLIPTextEncode", "Negative prompt", text=""),
     }
     assert prompts(graph) == {"Words": "defective glass bottle with contamination", "Negative prompt": ""}
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from defectforge.runner.amounts import duration, speed
 from defectforge.runner.commands.moments import seconds, until
 from defectforge.runner.commands.plan_file import read_plan
 from defectforge.runner.commands.request import Request, with_plan_file
@@ -22,7 +23,7 @@ from defectforge.runner.outputs.journal import Journal
 from defectforge.runner.reporter import MOST_FAILURES, MOST_LINES, Reporter
 from defectforge.runner.reporting import make_reporter
 from defectforge.runner.watch.journal_view import view
-from defectforge.runner.watch.tally import Tally, duration, speed
+from defectforge.runner.watch.tally import Tally
 
 A, B = "http://a:8188", "http://b:8188"
 

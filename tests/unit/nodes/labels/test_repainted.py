@@ -68,6 +68,14 @@ def test_a_hole_in_a_part_that_moved_has_no_label(part, with_hole, disc) -> None
     assert not label_of(photo, with_hole(part(x=161), hole), area=on_part).any()
 
 
+def test_a_part_whose_tip_was_rounded_off_has_no_label(part, disc) -> None:
+    """Ground where shell was: on the part as it was, as certain as a hole, and none."""
+    photo, on_part = part(), disc(SIDE, 80)
+    after = np.where(disc(SIDE, 60, 60, 150)[..., None] & ~disc(SIDE, 76)[..., None], BLACK, photo)
+    assert label_of(photo, after).any(), "nobody can tell without the part"
+    assert not label_of(photo, after, area=on_part).any()
+
+
 def test_only_the_area_counts(part, with_hole, disc) -> None:
     photo, hole = part(), disc(SIDE, 12, 140, 150)
     assert not label_of(photo, with_hole(photo, hole), area=disc(SIDE, 20, 200, 150)).any()
