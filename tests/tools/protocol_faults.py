@@ -154,6 +154,6 @@ FAULTS = [
           WORKER, "self.source.join(self.name, self._admit(self.client))", "pass"),
     fault("D", "its disk is full", PEERS + "a_full_disk_on_the_server_is_told_once", OUTCOME,
           'if kind.endswith("OSError") and DISK_FULL.search(text):', "if False:"),
-    fault("D", "a restarted gateway answers in its place", PEERS + "a_gateway_that_hiccups_costs_nothing",
+    fault("D", "a gateway answers in its place", PEERS + "a_gateway_without_a_server_behind_it_is_named",
           "servers/answers.py", "if status in GATEWAY:", "if False:"),
 ]  # fmt: skip
