@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo compare benefit test lint fuzz chaos clean
+.PHONY: demo compare benefit test lint fuzz chaos cluster clean
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -42,6 +42,11 @@ fuzz: $(STAMP)
 # A thousand jobs on two servers, and twenty kill -9 of servers and runner; CHAOS_ARGS="--kind comfyui --comfyui PATH".
 chaos: $(STAMP)
 	$(BIN)/python tests/chaos/chaos.py $(CHAOS_ARGS)
+
+# The tests that need Ray (79 MB), which `make test` skips where it is not installed.
+cluster: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cluster,dev]'
+	$(BIN)/python -m pytest -m ray $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) demo-out compare-out benefit-out build *.egg-info

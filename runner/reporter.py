@@ -22,6 +22,8 @@ MOST_LINES = 200
 SUMMARY_EVERY = 60.0
 #: Failures that are told one by one; all of them are in the journal.
 MOST_FAILURES = 50
+#: Seconds until the same is told of a server again.
+TELL_AGAIN = 900.0
 
 
 class Reporter:
@@ -35,6 +37,7 @@ class Reporter:
         self._started: dict[str, float] = {}
         self._total = self._done = self._failures = 0
         self._tally = Tally()
+        self._told: dict[str, float] = {}
         self._next = 0.0
 
     def begin(self, total: int, done: int, out: str) -> None:
@@ -51,13 +54,12 @@ class Reporter:
             self._started[job.id] = time.monotonic()
         elif name == "done" and job is not None:
             self._done += 1
-            took = time.monotonic() - self._started.pop(job.id, time.monotonic())
+            started = self._started.pop(job.id, None)
             if self._summarised:
                 return
             path = data["record"]["image"]["path"]
-            self.line(
-                f"[{self._done}/{self._total}] {path}  {job.source.photo.relative}, seed {job.seed}, {took:.1f} s"
-            )
+            took = "" if started is None else f", {time.monotonic() - started:.1f} s"
+            self.line(f"[{self._done}/{self._total}] {path}  {job.source.photo.relative}, seed {job.seed}{took}")
         elif name == "failed" and job is not None:
             self._failures += 1
             if self.brief and self._failures > MOST_FAILURES:
@@ -69,6 +71,25 @@ class Reporter:
             self.line(f"drawing job {job.index} again ({job.source.photo.relative}, seed {job.seed}): {data['reason']}")
         elif name in ("warning", "note"):
             self.line(data["text"] if name == "note" else f"warning: {data['text']}")
+        elif name == "server":
+            self.stands(data["server"], data["state"], data.get("text", ""))
+
+    def stands(self, server: str, state: str, text: str) -> None:
+        """How a server stands now: what wants somebody is told, and what works again; each once in a while only.
+
+        One that is away is told by a warning already; where none works, the run ends with the reason.
+        """
+        others = any(one.works for name, one in self._tally.servers.items() if name != server)
+        if state == "needs help" and others:
+            self._seldom(f"warning: {text or server}; going on with the others, and asking it again now and then")
+        elif state == "up":
+            self._seldom(f"{server} works again")
+
+    def _seldom(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._told.get(text, -TELL_AGAIN) >= TELL_AGAIN:
+            self._told[text] = now
+            self.line(text)
 
     @property
     def _summarised(self) -> bool:

@@ -210,6 +210,8 @@ def sum_up(
     done, failed = (sum(state == which for state, _ in of_ours) for which in (DONE, FAILED))
     pairs = sum(given for _, given in of_ours)
     text = f"{pairs} of {until or len(ours)} pairs are in {out}"
+    if until is not None and pairs > until:
+        text = f"{pairs} pairs are in {out}, more than the {until} of --until"
     if until is None and pairs > done:
         text = f"{pairs} pairs from {done} of {len(ours)} jobs are in {out}"
     code = OK

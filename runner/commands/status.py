@@ -49,11 +49,13 @@ def lines(run: RunView, out: Path, now: float | None = None) -> list[str]:
     if run.remaining is not None:
         parts.append(f"{duration(run.remaining)} left")
     said = [head, ", ".join(parts)]
+    said += [run.text] if run.state == "ended" and run.text else []
+    earlier = run.done > sum(server.done for server in run.servers)
     for server in run.servers:
-        about = [f"{server.done} done"]
+        about = [f"{server.done} done" + (" in this run" if earlier else "")]
         if run.state == "running":
             about += [f"{server.in_flight} there"]
-            about += [speed(server.rate)] if server.rate else []
+            about += [speed(server.rate)] if server.rate and server.works else []
         about += [f"{server.mean:.1f} s from queue to commit"] if server.mean else []
         state = server.state or "?"
         if server.state not in ("", "up") and server.since:

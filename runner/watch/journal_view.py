@@ -38,6 +38,10 @@ class ServerView:
     rate: float = 0.0
     mean: float = 0.0
 
+    @property
+    def works(self) -> bool:
+        return self.state in ("", "up", "on trial")
+
 
 @dataclass
 class RunView:
@@ -69,7 +73,8 @@ class RunView:
 
     @property
     def rate(self) -> float:
-        return sum(server.rate for server in self.servers)
+        """Jobs a second of the servers that work."""
+        return sum(server.rate for server in self.servers if server.works)
 
     @property
     def remaining(self) -> float | None:

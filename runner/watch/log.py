@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..errors import DefectForgeError, request_error
 from ..explain import of_system
-from ..reporter import Event, Reporter
+from ..reporter import Reporter
 
 LARGEST, KEPT = 20 << 20, 3
 """Bytes of one file, and how many full ones are kept beside it (FILE.1, FILE.2, ...)."""
@@ -44,10 +44,9 @@ class LogReporter(Reporter):
         formatter.converter = time.gmtime
         self._handler.setFormatter(formatter)
 
-    def event(self, name: str, data: Event) -> None:
-        if name == "server":
-            self.line(f"server {data['server']}: {data['state']}" + (f" ({data['text']})" if data["text"] else ""))
-        super().event(name, data)
+    def stands(self, server: str, state: str, text: str) -> None:
+        """Every change."""
+        self.line(f"server {server}: {state}" + (f" ({text})" if text else ""))
 
     def line(self, text: str) -> None:
         level = logging.WARNING if text.startswith(("warning:", "failed:")) else logging.INFO

@@ -102,7 +102,7 @@ class MetricsReporter(Reporter):
         self._left.set(float("nan") if left is None else left)
         now = time.monotonic()
         for server, one in tally.servers.items():
-            self._up.labels(server).set(one.state in ("up", "on trial"))
+            self._up.labels(server).set(one.works)
             self._server_jobs.labels(server, "done").set(one.done)
             self._server_jobs.labels(server, "failed").set(one.failed)
             self._server_rate.labels(server).set(one.rate(now))

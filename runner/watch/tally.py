@@ -12,6 +12,7 @@ from ..amounts import duration, speed
 
 #: Ends of jobs that a rate is taken from, and the seconds after which an end is too old for it.
 ENDS, WINDOW = 50, 600.0
+WORKS = ("up", "on trial")
 
 
 @dataclass
@@ -26,6 +27,10 @@ class ServerTally:
     """Spent on its jobs that are done, from the start of each on the server."""
     timed: int = 0
     ends: deque[float] = field(default_factory=lambda: deque(maxlen=ENDS))
+
+    @property
+    def works(self) -> bool:
+        return self.state in WORKS
 
     def rate(self, now: float) -> float:
         """Jobs a second of late; 0 where it is not known."""
@@ -78,7 +83,7 @@ class Tally:
     def rate(self) -> float:
         """Jobs a second of all servers together."""
         now = self._clock()
-        return sum(tally.rate(now) for tally in self.servers.values() if tally.state in ("up", "on trial"))
+        return sum(tally.rate(now) for tally in self.servers.values() if tally.works)
 
     @property
     def remaining(self) -> float | None:
@@ -89,7 +94,7 @@ class Tally:
     def line(self, server: str) -> str:
         """A server in a few words."""
         tally = self.servers[server]
-        if tally.state not in ("up", "on trial"):
+        if not tally.works:
             return f"{server}: {tally.state}" + (f" ({tally.text})" if tally.text else "")
         rate = tally.rate(self._clock())
         parts = [f"{tally.done} done"]

@@ -11,115 +11,30 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import random
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).parent
-sys.path.insert(0, str(ROOT / "tests" / "tools"))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tools")]
+from chaos_servers import PATIENCE, ROOT, Front, Server, Start, comfyui, embedded, object_info_of, stub  # noqa: E402
 from made import cheapest  # noqa: E402
 
 #: Jobs that a server has at a time, and so loses with a kill.
 DEPTH = 2
-PATIENCE = 600.0
-
-
-def beside(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"chaos_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass
-class Server:
-    """One server process on a port that stays; `front` is the proxy through which the runner reaches it."""
-
-    start: Callable[[int], subprocess.Popen[bytes]]
-    port: int = field(default_factory=free_port)
-    process: subprocess.Popen[bytes] | None = None
-    front: Any = None
-
-    def up(self) -> None:
-        self.process = self.start(self.port)
-
-    def kill(self) -> None:
-        if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-
-    def wait(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/system_stats", timeout=5).close()
-                return
-            time.sleep(0.1)
-        raise SystemExit(f"the server on port {self.port} does not answer")
-
-
-def stub(folder: Path, object_info: Path, seconds: float) -> Callable[[int], subprocess.Popen[bytes]]:
-    def start(port: int) -> subprocess.Popen[bytes]:
-        program = [sys.executable, str(HERE / "stub_server.py"), str(port), str(folder), str(object_info), str(seconds)]
-        return subprocess.Popen(program, stdout=subprocess.DEVNULL, start_new_session=True)
-
-    return start
-
-
-def embedded(folder: Path) -> Callable[[int], subprocess.Popen[bytes]]:
-    def start(port: int) -> subprocess.Popen[bytes]:
-        program = [sys.executable, str(ROOT / "runner" / "embedded" / "__main__.py"), "--port", str(port)]
-        for kind in ("input", "output", "temp", "models"):
-            program += [f"--{kind}", str(folder / kind)]
-        return _logged([*program, "--device", "cpu", "--parent-pid", str(os.getpid())], folder)
-
-    return start
-
-
-def comfyui(folder: Path, home: Path) -> Callable[[int], subprocess.Popen[bytes]]:
-    base = folder / "base"
-    (base / "custom_nodes").mkdir(parents=True)
-    (base / "custom_nodes" / "defectforge").symlink_to(ROOT)
-    python = home / ".venv" / "bin" / "python"
-
-    def start(port: int) -> subprocess.Popen[bytes]:
-        program = [str(python if python.exists() else sys.executable), str(home / "main.py"), "--cpu"]
-        program += ["--disable-api-nodes", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base)]
-        program += ["--database-url", f"sqlite:///{base / 'db'}"]
-        return _logged(program, folder)
-
-    return start
-
-
-def _logged(program: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log").open("ab") as log:
-        return subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+#: Seconds within which a runner at work has to notice that its disk is full.
+NOTICED = 60.0
+#: How the runner ends then, and what it says.
+SOME_JOBS_FAILED, FULL = 1, "make room"
 
 
 @dataclass
@@ -153,12 +68,18 @@ def disk(place: Path, size: str) -> Iterator[Disk]:
 
 @dataclass
 class Report:
-    """What came out. `again`: jobs sent to a server more than once; `restarts`: of the runner."""
+    """What came out.
+
+    `full`: how often the disk was filled, `full_noticed`: the runner ended then, with a message that says so; `again`:
+    jobs sent to a server more than once; `restarts`: of the runner.
+    """
 
     jobs: int
     kills: int
     drops: int = 0
     full: int = 0
+    full_noticed: int = 0
+    disk: str = "its own"
     restarts: int = 0
     images: int = 0
     masks: int = 0
@@ -183,6 +104,8 @@ class Report:
             found.append(f"{self.without_mask} images were seen without their mask")
         if self.leftovers:
             found.append(f"{self.leftovers} leftovers")
+        if self.full_noticed != self.full:
+            found.append(f"the disk was full {self.full} times, and {self.full_noticed} times the runner ended with it")
         if self.again > DEPTH * self.kills:
             found.append(f"{self.again} jobs were sent again, more than {DEPTH} x {self.kills} kills")
         return found
@@ -196,6 +119,8 @@ class Chaos:
         self.out = target.place / "out"
         self.client: subprocess.Popen[bytes] | None = None
         self.report = Report(jobs, 0)
+        if not target.mounted:
+            self.report.disk = "none of its own could be mounted here: it was never full"
         data, graph = folder / "nuts", folder / "graph.json"
         self._nuts(data, graph)
         values = ",".join(f"{1 - n / 1e6:.6f}" for n in range(jobs))
@@ -286,13 +211,24 @@ class Chaos:
                 server.front.drop()
             self.report.drops += 1
         elif self.disk.mounted:
-            assert self.client is not None
-            self.disk.fill()
-            self.report.full += 1
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.client.wait(10.0)  # until it notices
-            self.disk.empty()
+            self._fill_the_disk()
         self.look()
+
+    def _fill_the_disk(self) -> None:
+        """While the runner works: one that only starts would say so before its first job, which is another test."""
+        for server in self.servers:
+            server.wait()
+        self.until(min(self.made() + 1, self.jobs - 1))
+        assert self.client is not None
+        log = self.folder / "run.log"
+        said_before = log.stat().st_size
+        self.disk.fill()
+        self.report.full += 1
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self.client.wait(NOTICED)
+            said = log.read_bytes()[said_before:].decode("utf-8", "replace")
+            self.report.full_noticed += code == SOME_JOBS_FAILED and FULL in said
+        self.disk.empty()
 
     def run(self, kills: int) -> Report:
         began = time.monotonic()
@@ -332,42 +268,7 @@ class Chaos:
             )
 
 
-class Front:
-    """A proxy before a server, whose connections can be cut."""
-
-    def __init__(self, port: int) -> None:
-        raw = beside(ROOT / "tests" / "server" / "runner" / "raw.py")
-
-        class Cuttable(raw.RawFront):  # type: ignore[name-defined,misc]
-            def _handle(self, connection: socket.socket) -> None:
-                # /ws passes through like everything else.
-                with contextlib.suppress(OSError):
-                    try:
-                        behind = socket.create_connection(self._target)
-                    except OSError:
-                        connection.close()
-                        return
-                    self._open.append(behind)
-                    raw.threading.Thread(target=raw.pump, args=(behind, connection, self.mute), daemon=True).start()
-                    raw.pump(connection, behind, raw.threading.Event())
-
-        self._front = Cuttable(f"http://127.0.0.1:{port}", lambda *_: None)
-        self.url = self._front.url
-
-    def drop(self) -> None:
-        cut, self._front._open[:] = list(self._front._open), []
-        for connection in cut:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            connection.close()
-
-    def stop(self) -> None:
-        self._front.stop()
-
-
-def run_chaos(
-    folder: Path, jobs: int, kills: int, starts: Sequence[Callable[[int], subprocess.Popen[bytes]]], seed: int
-) -> Report:
+def run_chaos(folder: Path, jobs: int, kills: int, starts: Sequence[Start], seed: int) -> Report:
     """The whole thing in a folder. The servers are ended at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     servers = [Server(start) for start in starts]
@@ -401,14 +302,15 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--kind", choices=["embedded", "stub", "comfyui"], default="embedded")
     parser.add_argument("--comfyui", type=Path, help="the checkout, for --kind comfyui")
-    parser.add_argument("--object-info", type=Path, help="for --kind stub: what a real server answers to /object_info")
+    parser.add_argument("--object-info", type=Path, help="for --kind stub: a server's answer to /object_info")
     parser.add_argument("--seconds", type=float, default=0.05, help="for --kind stub: how long a job takes")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="defectforge-chaos-"))
     places = [folder / "server-a", folder / "server-b"]
     if options.kind == "stub":
-        starts = [stub(place, options.object_info, options.seconds) for place in places]
+        info = options.object_info or object_info_of(folder)
+        starts = [stub(place, info, options.seconds) for place in places]
     elif options.kind == "comfyui":
         starts = [comfyui(place, options.comfyui) for place in places]
     else:

@@ -21,6 +21,8 @@ class Script:
 
     answer_500_but_queue: set[int] = field(default_factory=set)
     answer_500: set[int] = field(default_factory=set)
+    answer_never_but_queue: set[int] = field(default_factory=set)
+    """Queued, and the connection breaks before the answer."""
     answer_node_errors: set[int] = field(default_factory=set)
     lose: set[int] = field(default_factory=set)
     fail: dict[int, str] = field(default_factory=dict)  # job -> exception type
@@ -32,6 +34,8 @@ class Script:
     spoil: Callable[[int, dict[str, bytes]], dict[str, bytes]] | None = None
     die_while_running: int = 0
     seconds_away: float = 1.0
+    forget_inputs: bool = False
+    """A restart finds an empty input folder."""
     intercept: Callable[[web.Request], web.StreamResponse | None] | None = None
     """Answers in the server's place where it gives something, as a proxy before it would."""
     fail_text: str = "it did not work"
@@ -146,6 +150,9 @@ class FaultyServer:
         self.history.clear()
         self.pending.clear()
         self.running = None
+        if self.script.forget_inputs:
+            for name in [name for name in self.files if name.startswith("input/")]:
+                del self.files[name]
         for socket in list(self._sockets):
             if socket._req is not None and socket._req.transport is not None:
                 socket._req.transport.abort()
@@ -203,6 +210,7 @@ class FaultyServer:
         return web.Response()
 
     async def _free(self, request: web.Request) -> web.Response:
+        await request.json()  # without a body: 500, as from ComfyUI
         self.freed += 1
         return web.Response()
 
@@ -215,6 +223,9 @@ class FaultyServer:
             self.pending.append(prompt_id)
         await self._tell("status", {"status": {"exec_info": {"queue_remaining": len(self.pending)}}})
         self._wake.set()
+        if order in self.script.answer_never_but_queue:
+            assert request.transport is not None
+            request.transport.abort()
         if order in self.script.answer_500_but_queue | self.script.answer_500:
             return web.Response(status=500, text="Server got itself in trouble")
         errors = {}

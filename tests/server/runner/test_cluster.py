@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from defectforge.runner.outputs.manifest import read
 from made import cheapest
@@ -106,6 +107,34 @@ def test_shards_made_apart_and_merged_are_one_run(
     assert_same(again, tmp_path / "plain")
 
 
+@pytest.mark.parametrize("jobs", [24, pytest.param(400, marks=pytest.mark.slow)], ids=["small", "whole"])
+def test_shards_that_are_killed_go_on_and_merge_to_one_run(
+    jobs: int,
+    cli: Cli,
+    spawn: Callable[..., subprocess.Popen[str]],
+    options: Any,
+    plain: Callable[[int], Path],
+    embedded_server: Any,
+    tmp_path: Path,
+) -> None:
+    parts = [tmp_path / f"part{part}" for part in (1, 2)]
+    for number, part in enumerate(parts, 1):
+        command = [*options(jobs), "--server", embedded_server.url, "--shard", f"{number}/2", "--out", part]
+        running = spawn(*command, "--json")
+        assert running.stdout is not None
+        done = 0
+        while done < jobs // 8:
+            done += json.loads(running.stdout.readline())["event"] == "done"
+        running.kill()
+        running.wait()
+        assert len(pictures(part)) < jobs, "the kill came too late to test anything"
+        again = cli(*command)
+        assert again.returncode == 0, again.stderr
+    merged = cli("merge", tmp_path / "merged", *parts)
+    assert merged.returncode == 0, merged.stderr
+    assert_same(tmp_path / "merged", plain(jobs))
+
+
 def test_a_dry_run_says_what_would_be_done(
     cli: Cli, options: Any, plain: Callable[[int], Path], embedded_server: Any, tmp_path: Path
 ) -> None:
@@ -171,19 +200,12 @@ def until(holds: Callable[[], Any], driver: subprocess.Popen[Any], seconds: floa
     raise AssertionError("it took too long")
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.fixture
-def kills(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[list[Any]], Path]]:
-    """Start a command on a cluster, kill one of its workers, then the driver; gives the log."""
+def kills(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[list[Any]], list[psutil.Process]]]:
+    """Start a command on a cluster, kill one of its workers, then the driver; gives all that the driver had started."""
     running: list[subprocess.Popen[Any]] = []
 
-    def kill(arguments: list[Any]) -> Path:
+    def kill(arguments: list[Any]) -> list[psutil.Process]:
         log = tmp_path / "driver.log"
         with log.open("wb") as stream:
             command = [sys.executable, "-m", "defectforge.runner", *map(str, arguments)]
@@ -203,9 +225,10 @@ def kills(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[lis
 
         until(lost, driver, pause=0.3)
         until(lambda: "of 8 shards" in log.read_text(), driver)
+        started = psutil.Process(driver.pid).children(recursive=True)
         driver.kill()
         driver.wait()
-        return log
+        return started
 
     yield kill
     for driver in running:
@@ -223,7 +246,7 @@ def test_a_worker_and_the_driver_are_killed_and_the_command_repeated(
     jobs: int,
     size: int,
     cli: Cli,
-    kills: Callable[[list[Any]], Path],
+    kills: Callable[[list[Any]], list[psutil.Process]],
     options: Any,
     plain: Callable[[int], Path],
     embedded_server: Any,
@@ -234,12 +257,12 @@ def test_a_worker_and_the_driver_are_killed_and_the_command_repeated(
         *options(jobs), "--cluster", "local", "--stations", 2, "--shard-size", size, "--out", out,
         "--server", embedded_server.url,
     ]  # fmt: skip
-    log = kills(command)
-    for pid in stations(log):
-        deadline = time.monotonic() + 60
-        while alive(pid) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not alive(pid), "a killed driver leaves no station behind"
+    started = kills(command)
+    assert len(started) >= 4, "Ray's own processes and the stations"
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == [], (
+        "a killed driver leaves nothing of Ray behind"
+    )
     done = cli(*command)
     assert done.returncode == 0, done.stderr
     assert f"{jobs} pairs from {jobs} of {jobs} jobs" in done.stderr

@@ -34,4 +34,5 @@ def test_a_hundred_jobs_and_six_kills(chaos: Any, known_nodes: dict[str, Any], t
     starts = [chaos.stub(tmp_path / name, info, 0.05) for name in ("a", "b")]
     report = chaos.run_chaos(tmp_path / "chaos", 100, 6, starts, seed=1)
     assert report.kills == 6 and report.drops >= 2
+    assert report.full == (1 if report.disk == "its own" else 0)
     assert report.problems() == []

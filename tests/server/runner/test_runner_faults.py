@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,15 @@ def test_a_500_behind_which_the_job_was_queued_is_not_queued_again(
     assert go(server) == OK
     pairs(tmp_path / "out").assert_whole(4)
     assert len(server.executed) == 4
+
+
+def test_a_job_whose_answer_was_lost_on_the_way_is_not_queued_again(
+    start: Start, go: Any, pairs: Any, tmp_path: Path
+) -> None:
+    server = start(answer_never_but_queue={0, 2})
+    assert go(server) == OK
+    pairs(tmp_path / "out").assert_whole(4)
+    assert len(server.executed) == 4, "no uniqueness there: the same id twice would be computed twice"
 
 
 def test_a_500_without_the_job_is_tried_again_but_not_for_ever(
@@ -93,6 +103,40 @@ def test_a_restarted_server_gets_its_jobs_again(start: Start, go: Any, pairs: An
     server = start(die_while_running=1)
     assert go(server) == OK
     pairs(tmp_path / "out").assert_whole(4)
+
+
+def test_a_restarted_server_that_lost_its_photos_gets_them_again(
+    start: Start, go: Any, pairs: Any, tmp_path: Path
+) -> None:
+    server = start(die_while_running=1, forget_inputs=True)
+    assert go(server) == OK
+    pairs(tmp_path / "out").assert_whole(4)
+
+
+def test_a_death_of_the_server_costs_no_attempt(start: Start, go: Any, pairs: Any, tmp_path: Path) -> None:
+    """It dies, then runs out of memory once: the second attempt at the job is still to be had."""
+    server = start(die_while_running=1, fail={1: "torch.OutOfMemoryError"})
+    assert go(server, count=1) == OK
+    pairs(tmp_path / "out").assert_whole(1)
+    assert len(server.posted) == 3
+
+
+def test_a_queue_that_somebody_clears_is_filled_again(start: Start, go: Any, pairs: Any, tmp_path: Path) -> None:
+    """Silent: no message names the job, and the history never knew it."""
+    server = start()
+    tell, cleared = server._tell, []
+
+    async def clear(kind: str, data: dict[str, Any]) -> None:
+        if server.pending and not cleared and kind == "execution_success":
+            cleared.extend(server.pending)
+            server.pending.clear()
+        await tell(kind, data)
+
+    server._tell = clear
+    assert go(server) == OK
+    assert len(cleared) == 1
+    pairs(tmp_path / "out").assert_whole(4)
+    assert len(server.executed) == 4 and len(server.posted) == 5
 
 
 def test_a_job_that_kills_the_server_twice_is_put_aside(start: Start, go: Any, recorder: Any, nuts: Path) -> None:
@@ -168,6 +212,24 @@ def test_a_worker_that_is_dead_behind_a_live_server_is_found_out(start: Start, g
     assert go(server, timing=timing) == NO_SERVER
     assert server.interrupted == [server.posted[1]["prompt_id"]], "only ever our own job"
     assert any("without a sign of life" in line for line in recorder.lines)
+
+
+def test_the_end_of_a_run_leaves_jobs_of_others_alone(start: Start, go: Any) -> None:
+    server = start()
+    server.running = "a-stranger"
+    server.pending.append("another-one")
+    assert go(server, until_time=time.time() + 1.0) == OK
+    assert server.running == "a-stranger" and server.pending == ["another-one"]
+    assert server.interrupted == []
+    assert sorted(server.deleted) == sorted(body["prompt_id"] for body in server.posted) != []
+
+
+def test_the_end_of_a_run_does_not_wait_for_a_node_that_cannot_be_interrupted(start: Start, go: Any) -> None:
+    server = start(never_finish={0}, ignore_interrupts=True)
+    began = time.monotonic()
+    assert go(server, until_time=time.time() + 1.0) == OK
+    assert time.monotonic() - began < 30.0
+    assert server.interrupted == [server.posted[0]["prompt_id"]]
 
 
 def test_a_hanging_job_that_can_be_interrupted_is_tried_once_more(

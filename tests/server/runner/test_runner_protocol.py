@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 from defectforge.runner.errors import OK, SOME_JOBS_FAILED
 from defectforge.runner.servers.client import Client
+from defectforge.runner.servers.worker import Timing
 
 Start = Callable[..., Any]
 
@@ -68,6 +69,7 @@ def test_what_is_sent_avoids_the_server_s_traps(start: Start, go: Any) -> None:
         "preview= and channel= decode on the server's event loop"
     )
     assert not any(request.path in ("/history", "/interrupt", "/free") for request in requests)
+    assert not any(request.path.startswith("/internal") for request in requests), "declared the window's own"
 
 
 def test_the_client_id_stays_over_a_reconnect(start: Start, go: Any) -> None:
@@ -83,7 +85,8 @@ def test_the_client_id_stays_over_a_reconnect(start: Start, go: Any) -> None:
 
 
 def test_frames_of_other_kinds_are_passed_over(start: Start, go: Any, pairs: Any, tmp_path: Path) -> None:
-    server = start(announce=True)
+    asked: list[str] = []
+    server = start(announce=True, intercept=lambda request: asked.append(request.path))
     tell = server._tell
 
     async def chatty(kind: str, data: dict[str, Any]) -> None:
@@ -94,8 +97,9 @@ def test_frames_of_other_kinds_are_passed_over(start: Start, go: Any, pairs: Any
         await tell(kind, data)
 
     server._tell = chatty
-    assert go(server) == OK
+    assert go(server, timing=Timing(reconcile=60.0)) == OK
     pairs(tmp_path / "out").assert_whole(4)
+    assert not any("/history" in path for path in asked), "the socket went on to tell what became of the jobs"
 
 
 def test_others_jobs_are_not_taken_for_ours(start: Start, go: Any, pairs: Any, tmp_path: Path) -> None:
@@ -103,10 +107,14 @@ def test_others_jobs_are_not_taken_for_ours(start: Start, go: Any, pairs: Any, t
     server = start(announce=True)
     tell = server._tell
 
+    picture = {"filename": "of-others.png", "subfolder": "", "type": "output"}
+    output = {"defectforge_pairs": [{"image": picture, "mask": picture, "record": {}}]}
+
     async def with_others(kind: str, data: dict[str, Any]) -> None:
         await tell(kind, data)
-        for other in ("execution_start", "executed", "execution_success", "executing"):
-            await tell(other, {"prompt_id": "a-stranger", "node": None, "output": {"defectforge_pairs": [{}]}})
+        for other, node in (("execution_start", None), ("executed", "4"), ("execution_success", None)):
+            await tell(other, {"prompt_id": "a-stranger", "node": node, "output": output})
+        await tell("executing", {"prompt_id": "a-stranger", "node": None})
 
     server._tell = with_others
     assert go(server) == OK

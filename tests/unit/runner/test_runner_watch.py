@@ -98,6 +98,20 @@ def test_a_run_of_days_does_not_flood() -> None:
     assert len(stream.getvalue().splitlines()) < MOST_FAILURES + 5
 
 
+def test_a_server_that_needs_somebody_and_one_that_is_back_are_told_once_in_a_while() -> None:
+    stream = io.StringIO()
+    reporter = Reporter(stream)
+    reporter.begin(100_000, 0, "OUT")
+    reporter.event(*done(0, A))
+    for _ in range(3):
+        reporter.event("server", {"server": B, "state": "needs help", "text": f"the disk of the server at {B} is full"})
+        reporter.event("server", {"server": B, "state": "on trial", "text": ""})
+        reporter.event("server", {"server": B, "state": "up", "text": ""})
+    _, trouble, back = stream.getvalue().splitlines()
+    assert trouble.startswith(f"warning: the disk of the server at {B} is full; going on with the others")
+    assert back == f"{B} works again"
+
+
 def test_a_small_run_is_told_pair_by_pair() -> None:
     stream = io.StringIO()
     reporter = Reporter(stream)
@@ -194,7 +208,27 @@ def test_status_reads_the_journal_of_a_run_that_goes_on(out: Path, capsys: Any) 
     assert status(out, True, False) == OK, "a run that has ended is not watched"
     said = capsys.readouterr().out
     assert "ended" in said and "1 of 4 jobs done, 1 failed" in said and "it did not work" in said
+    assert "all is done" in said, "with the words it ended with"
     assert sorted(p.name for p in out.iterdir()) == before, "nothing is left by looking"
+
+
+def test_a_server_that_is_away_makes_nothing(out: Path) -> None:
+    journal = Journal(out / "run.sqlite")
+    journal.start_run({"workflow": "x"}, "0.1.0")
+    journal.add([job(n) for n in range(8)])
+    for n in range(6):
+        journal.submitted(job(n).id, (A, B)[n % 2], f"p{n}")
+        journal.done(job(n).id)
+    journal.server_stands(A, "up", "")
+    journal.server_stands(B, "away", "no answer")
+    journal.beat(8)
+    journal.close()
+    run = view(out)
+    rates = {server.url: server.rate for server in run.servers}
+    assert rates[A] > 0 and rates[B] > 0
+    assert run.rate == rates[A]
+    (line,) = (line for line in lines(run, out) if B in line)
+    assert "3 done" in line and "jobs/" not in line
 
 
 def test_a_run_without_a_sign_of_life_is_told(out: Path) -> None:
