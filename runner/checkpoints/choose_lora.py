@@ -74,9 +74,10 @@ def lora_settings(
             mend=f"--set {titles}" if titles else "use lora_inpaint or lora_reference_local, or leave --lora away",
         )
     setting = [Setting(address_of(graph, loaders[0]), INPUT, Path(given).name)]
+    there = offered(object_info.get(graph[loaders[0]]["class_type"], {}), INPUT)
     path = Path(given).expanduser()
     if not path.is_file():
-        if given in offered(object_info.get(graph[loaders[0]]["class_type"], {}), INPUT):
+        if given in there:
             return [Setting(setting[0].title, INPUT, given)], False
         if path.parent != Path("."):
             raise request_error(
@@ -89,7 +90,7 @@ def lora_settings(
         return setting, False  # that it is missing is told with all other missing files
     _check_file(path)
     if embedded_models is None:
-        if path.name in offered:
+        if path.name in there:
             _check_same(path, ask(FOLDER, path.name), say)
         return setting, False
     return setting, _brought(path, embedded_models, say)
