@@ -18,7 +18,7 @@ from .crops import Window
 from .etch import etched, joined
 from .fields import membrane
 from .grain import sharpened, with_grain
-from .visible import VisibleRule, colour_distance, noise_floor, visible_change
+from .visible import VisibleRule, colour_distance, noise_floor, visible_change, without_crumbs
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
@@ -28,6 +28,9 @@ _RING_SHARE, _RING_LEAST = 0.1, 6
 
 #: Gap between a defect and the ring, px: its own halo is no example.
 _RING_GAP = 3
+
+#: A fine line is labelled from this many times the rule's edge on: a hole's rim is part of it, a line's blur is not.
+_LINE_FROM = 1.125
 
 #: How far in px a line's soft edge reaches beyond its label.
 _LINE_EDGE = 2.0
@@ -155,7 +158,9 @@ def _in_region(
     # Measured on what is kept: nothing faint is left to find, and a fine line counts with less contrast than a hole.
     certain = max(settings.rule.edge, 0.7 * settings.rule.certain)
     rule = replace(settings.rule, edge_share=0.0, certain=certain, least_piece=0.0, least_area=6)
-    label = visible_change(colour_distance(before, out, _LABEL_SMOOTH * settings.rule.smooth), touched, rule)
+    distance = colour_distance(before, out, _LABEL_SMOOTH * settings.rule.smooth)
+    label = visible_change(distance, touched, rule)
+    label = without_crumbs(label & (~lines | (distance >= _LINE_FROM * rule.edge)), rule)
     if not label.any():
         return empty
     # A piece of a line that nobody sees (over dark shell, say) is taken back: what is not labelled is not drawn.

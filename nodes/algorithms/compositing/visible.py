@@ -125,7 +125,7 @@ def visible_change(
     if thinnest > 0:
         kept = _shaved(kept, thinnest)
     kept = ndimage.binary_fill_holes(kept)
-    return _without_crumbs(kept, rule)
+    return without_crumbs(kept, rule)
 
 
 def _shaved(mask: Bools, thinnest: float) -> Bools:
@@ -140,7 +140,8 @@ def _shaved(mask: Bools, thinnest: float) -> Bools:
     return np.asarray((closed | opened)[padding:-padding, padding:-padding], bool)
 
 
-def _without_crumbs(mask: Bools, rule: VisibleRule) -> Bools:
+def without_crumbs(mask: Bools, rule: VisibleRule) -> Bools:
+    """A mask ``[H, W]`` without the pieces that the rule's `least_area` and `least_piece` call too small."""
     pieces, count = ndimage.label(mask, _EIGHT)
     if count == 0:
         return mask
