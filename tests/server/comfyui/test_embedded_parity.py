@@ -167,9 +167,8 @@ def refused(name: str, mine: dict[str, Any], its: dict[str, Any]) -> list[str]:
         group_here, kind_here, options_here = mine["inputs"].get(key, ("absent", None, {}))
         same = (group_here, options_here.get("default")) == (group, options.get("default"))
         same &= set(kind) <= set(kind_here or []) if isinstance(kind, list) else kind == kind_here
-        narrower = options_here.get("min", 0) > options.get("min", 0) or options_here.get("max", 0) < options.get(
-            "max", 0
-        )
+        narrower = options_here.get("min", 0) > options.get("min", 0)
+        narrower |= options_here.get("max", 0) < options.get("max", 0)
         if not same or narrower:
             found.append(f"{name}.{key}: {mine['inputs'].get(key)} does not take {its['inputs'][key]}")
     return found
