@@ -18,6 +18,7 @@ SMALL = {
     "BasicScheduler": {"steps": 3},
     "DefectForgeCropForDefect": {"size": 128},
     "DefectForgeDenoiseMask": {"size": 128},
+    "EmptyLatentImage": {"width": 128, "height": 128},
     "ImageScale": {"width": 128, "height": 128},
 }
 
