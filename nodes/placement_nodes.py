@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
@@ -225,9 +227,14 @@ class DefectForgeMaskPrior(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(
-        cls, root: str | None = None, category: str | None = None, type: str | None = None, most: int | None = None
+        cls,
+        root: str | None = None,
+        category: str | None = None,
+        type: str | None = None,
+        most: int | None = None,
+        **_: Any,
     ) -> str:
-        """Path, size and time of the files: a redrawn mask is read anew."""
+        """Path, size and time of the files: a redrawn mask is read anew. What is linked comes as None."""
         if root is None or category is None or type is None or most is None:
             return "linked"
         try:

@@ -219,3 +219,10 @@ def test_a_node_that_shows_its_result_shows_it_again_to_a_window_that_was_opened
     shows = "ui=" in inspect.getsource(node.execute)
     expected = shows and not node.GET_SCHEMA().is_output_node and node.__name__ != "DefectForgeLoadMVTec"
     assert node.GET_NODE_INFO_V1()["has_intermediate_output"] == expected
+
+
+@pytest.mark.parametrize("name", [name for name, node in NODES.items() if "fingerprint_inputs" in vars(node)])
+def test_a_fingerprint_is_taken_whatever_is_linked(name):
+    """Servers give every input that a graph names, linked ones as None; one that fails makes a node run each time."""
+    linked = dict.fromkeys(given.id for given in NODES[name].GET_SCHEMA().inputs)
+    assert NODES[name].fingerprint_inputs(**linked) is not None

@@ -1,4 +1,4 @@
-"""Shipped workflows with random weights, small and short: what two runs of one are compared by."""
+"""Shipped workflows that both servers run, small and short for random weights: what two runs are compared by."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from defectforge.runner.graphs.export import api_path, core_nodes
 from defectforge.runner.graphs.graph import shipped_workflows
 from PIL import Image
 
-#: Small and short says as much about agreement as the study's sizes and steps; with random weights what is painted may
-#: be anything, and is saved whatever it is.
+#: Small and short says as much about agreement as the study's sizes and steps. What random weights paint is compared as
+#: it is decoded: no defect stands out of it, and nothing that chooses among draws would keep one.
 SMALL = {
     "KSampler": {"steps": 2},
     "KSamplerAdvanced": {"steps": 4, "start_at_step": 1},
     "BasicScheduler": {"steps": 3},
     "DefectForgeCropForDefect": {"size": 128},
     "DefectForgeDenoiseMask": {"size": 128},
+    "EmptyLatentImage": {"width": 128, "height": 128},
     "ImageScale": {"width": 128, "height": 128},
-    "DefectForgeBlendDefect": {"sensitivity": 2.0},
-    "DefectForgeKeepBest": {"thresholds": ""},
-    "DefectForgeSaveDefectPair": {"label": "visible or none"},
 }
 
 
@@ -37,19 +35,6 @@ def in_both() -> list[str]:
         if not kinds & {*core_nodes(), "LoraLoader"}:
             found.append(name)
     return found
-
-
-def options_of(name: str) -> list[str]:
-    """Random checkpoints of the kind that the workflow needs (the runner finds it), small pictures, few steps."""
-    graph = json.loads(api_path(name).read_text(encoding="utf-8"))
-    options = ["--model", "random-sd15", "--type", "hole"]
-    for node in graph.values():
-        for target, value in SMALL.get(node["class_type"], {}).items():
-            now = node["inputs"].get(target)
-            # A workflow that starts at noise, or that has no label, is one.
-            if now != "none" and not (target == "start_at_step" and now == 0):
-                options += ["--set", f"{node['_meta']['title']}.{target}={value}"]
-    return options
 
 
 def pair(out: Path) -> tuple[np.ndarray, np.ndarray | None]:

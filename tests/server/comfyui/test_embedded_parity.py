@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+from defectforge.runner.embedded import follows
 from PIL import Image
 
 pytestmark = pytest.mark.comfyui
@@ -152,7 +153,29 @@ def declared(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_every_core_node_is_declared_as_in_comfyui(both):
+#: What the followed core asks for and 0.3.64 does not know: its graphs have to be opened in a newer window first.
+ASKED_FOR_SINCE = {"ImageScaleToTotalPixels": ["resolution_steps"]}
+
+
+def refused(name: str, mine: dict[str, Any], its: dict[str, Any]) -> list[str]:
+    """Why a graph made for an older core's node would not run, or not do the same, with ours."""
+    found = [f"{name}.{key}" for key in ("output", "output_is_list", "output_node") if mine[key] != its[key]]
+    more = [key for key, given in mine["inputs"].items() if key not in its["inputs"] and given[0] == "required"]
+    if more != ASKED_FOR_SINCE.get(name, []):
+        found.append(f"{name} asks for {more}")
+    for key, (group, kind, options) in its["inputs"].items():
+        group_here, kind_here, options_here = mine["inputs"].get(key, ("absent", None, {}))
+        same = (group_here, options_here.get("default")) == (group, options.get("default"))
+        same &= set(kind) <= set(kind_here or []) if isinstance(kind, list) else kind == kind_here
+        narrower = options_here.get("min", 0) > options.get("min", 0)
+        narrower |= options_here.get("max", 0) < options.get("max", 0)
+        if not same or narrower:
+            found.append(f"{name}.{key}: {mine['inputs'].get(key)} does not take {its['inputs'][key]}")
+    return found
+
+
+def test_every_core_node_is_declared_as_in_comfyui(both, comfyui):
+    """As in the core that is followed; an older one's nodes may say less, and what they take is taken."""
     theirs, ours = (core_nodes(client) for client in both)
     shared = [name for name in ours if not name.startswith("DefectForge")]
     unknown = [name for name in shared if name not in theirs]
@@ -160,7 +183,10 @@ def test_every_core_node_is_declared_as_in_comfyui(both):
     differing = []
     for name in shared:
         mine, its = declared(ours[name]), declared(theirs[name])
-        differing += [f"{name}.{key}: {mine[key]} is not {its[key]}" for key in mine if mine[key] != its[key]]
+        if comfyui.version == follows.COMFYUI_VERSION:
+            differing += [f"{name}.{key}: {mine[key]} is not {its[key]}" for key in mine if mine[key] != its[key]]
+        else:
+            differing += refused(name, mine, its)
     assert not differing, "\n".join(differing)
 
 
@@ -363,7 +389,8 @@ EDITS = {
     "crop": node("ImageCrop", image=["1", 0], width=20, height=14, x=7, y=5),
     "crop beyond the edge": node("ImageCrop", image=["1", 0], width=500, height=14, x=4000, y=5),
     "repeat": node("RepeatImageBatch", image=["1", 0], amount=2),
-    "from a batch": node("ImageFromBatch", image=["1", 0], batch_index=-1, length=3),
+    "from a batch": node("ImageFromBatch", image=["1", 0], batch_index=0, length=3),
+    "from the end of a batch": node("ImageFromBatch", image=["1", 0], batch_index=-1, length=3),
     "rotate": node("ImageRotate", image=["1", 0], rotation="90 degrees"),
     "rotate by three quarters": node("ImageRotate", image=["1", 0], rotation="270 degrees"),
     "flip": node("ImageFlip", image=["1", 0], flip_method="x-axis: vertically"),
@@ -385,8 +412,24 @@ EDITS = {
 FILTERS = {"blur", "sharpen", *(name for name in EDITS if name.startswith("blend"))}
 
 
+def not_known(entry: dict[str, Any], given: dict[str, Any]) -> str:
+    """The first of the given inputs that a server's node does not have, or whose value is below what it takes."""
+    inputs = declared(entry)["inputs"]
+    for name, value in given.items():
+        if name not in inputs:
+            return name
+        least = inputs[name][2].get("min")
+        if least is not None and value < least:
+            return f"{name} below {least}"
+    return ""
+
+
 @pytest.mark.parametrize("what", EDITS)
-def test_edited_pictures_are_the_same(both, photos, what):
+def test_edited_pictures_are_the_same(both, comfyui, photos, what):
+    kind, given = EDITS[what]["class_type"], EDITS[what]["inputs"]
+    if lacking := not_known(core_nodes(both[0])[kind], given):
+        pytest.skip(f"{kind} of ComfyUI {comfyui.version} has no {lacking}")
+
     def build(client: Any) -> dict[str, Any]:
         return {
             "1": node("LoadImage", image=uploaded(client, "rgba", photos["rgba"])),
