@@ -278,7 +278,8 @@ def make(request: BenefitRequest, real: RealSet, reporter: Reporter) -> list[tup
                 new_type=not real.references,
                 count=request.make,
                 seed=1,
-                model=None if number else request.model or best_generated(),
+                # The plain one fills its masks less well, and detectors learn more from it (docs/labels.md).
+                model=None if number else request.model or best_generated(inpaints=False),
                 out=out,
             ),
             reporter,

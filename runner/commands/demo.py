@@ -39,6 +39,6 @@ def demo(reporter: Reporter, out: Path, model: str | None = None) -> int:
     return code
 
 
-def best_generated() -> str:
-    """The miniature that knows of masks, or the random checkpoint where its weights are not there (it draws noise)."""
-    return next(candidate.name for candidate in stand_ins("sd15", inpaints=True) if can_generate(candidate))
+def best_generated(inpaints: bool = True) -> str:
+    """The miniature that knows of masks, or the plain one; the random checkpoint where its weights are not there."""
+    return next(candidate.name for candidate in stand_ins("sd15", inpaints) if can_generate(candidate))
