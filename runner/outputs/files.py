@@ -47,6 +47,8 @@ def append_synced(path: Path, data: bytes) -> None:
             # A full disk takes a part of it: take it back, others may read this file now.
             with contextlib.suppress(OSError):
                 os.truncate(path, whole)
+                if not whole:
+                    path.unlink()  # nothing was there, or nothing was in it
             raise
     finally:
         os.close(descriptor)
