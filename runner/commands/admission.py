@@ -96,9 +96,9 @@ def admit_all(
                 accepts = admission.admit(site.client)
             except RequestError as error:
                 site.lost = left_out(site, error)
-                reporter.event("warning", {"text": f"{site.lost.problems[0].what}; going on with the others"})
             except (ServerError, Unreachable, Unclear) as error:
                 site.lost = error if isinstance(error, ServerError) else server_error("server.unreachable", str(error))
+            if site.lost is not None:
                 reporter.event("warning", {"text": f"{site.lost.problems[0].what}; going on with the others"})
         admitted.append(accepts)
     working = [accepts for site, accepts in zip(sites, admitted, strict=True) if site.lost is None]

@@ -6,15 +6,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 SERVER = "tests/server/runner/"
 PROTOCOL, FAULT = SERVER + "test_runner_protocol.py::test_", SERVER + "test_runner_faults.py::test_"
 MANY, PEERS = SERVER + "test_runner_many.py::test_", SERVER + "test_runner_peers.py::test_"
 SCHEMA = "tests/unit/runner/test_runner_schema.py::test_"
 BREAKER = "tests/unit/runner/test_runner_breaker.py::test_"
-CLIENT, WINDOW, JOBS = "servers/client.py", "servers/work/window.py", "servers/work/jobs.py"
-WORKER, LISTENER, OUTCOME = "servers/worker.py", "servers/listener.py", "servers/work/outcome.py"
-UPLOADS, COLLECT, GRAPH = "servers/uploads.py", "servers/work/collect.py", "graphs/schema.py"
+SERVERS = PurePosixPath("servers")
+CLIENT, WORKER, LISTENER, UPLOADS = (
+    str(SERVERS / f"{name}.py") for name in ("client", "worker", "listener", "uploads")
+)
+WINDOW, JOBS, OUTCOME, COLLECT, BREAKS = (
+    str(SERVERS / "work" / f"{name}.py") for name in ("window", "jobs", "outcome", "collect", "breaker")
+)
+GRAPH = "graphs/schema.py"
 
 Edit = tuple[str, str, str]
 """A file below runner/, text that is in it once, and what stands there without the handling."""
@@ -148,7 +154,7 @@ FAULTS = [
           'self.give_back(flight, "lost", losses=int(died_with_it))',
           'self.give_back(flight, "lost", attempts=1, losses=int(died_with_it))'),
     fault("D", "a dead server is asked without a pause", BREAKER + "pauses_double_up_to_a_limit_and_never_end",
-          "servers/work/breaker.py", "shortest * 2.0 ** min(self._opened, 30)", "shortest"),
+          BREAKS, "shortest * 2.0 ** min(self._opened, 30)", "shortest"),
     fault("D", "it comes back as another program",
           MANY + "a_server_that_comes_back_as_another_program_is_checked_again",
           WORKER, "self.source.join(self.name, self._admit(self.client))", "pass"),

@@ -8,7 +8,7 @@ picture.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,15 @@ from .crops import Window
 from .etch import etched, joined
 from .fields import membrane
 from .grain import sharpened, with_grain
-from .visible import VisibleRule, colour_distance, noise_floor, visible_change, without_crumbs
+from .visible import (
+    DRAWN_SMOOTH,
+    VisibleRule,
+    colour_distance,
+    noise_floor,
+    rule_for_drawn,
+    visible_change,
+    without_crumbs,
+)
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
@@ -34,9 +42,6 @@ _LINE_FROM = 1.125
 
 #: How far in px a line's soft edge reaches beyond its label.
 _LINE_EDGE = 2.0
-
-#: Less smoothing for the label than for finding the defect: in a photo of 256 px it would widen a hole by a tenth.
-_LABEL_SMOOTH = 0.7
 
 #: Least feather in px of the photo: below it an edge looks cut out.
 _LEAST_FEATHER = 1.5
@@ -155,10 +160,9 @@ def _in_region(
         out, lines = etched(out, joined(np.asarray(fine[here] >= 0.5), place), settings.etch, seed)
         lines &= ~touched
         touched |= lines
-    # Measured on what is kept: nothing faint is left to find, and a fine line counts with less contrast than a hole.
-    certain = max(settings.rule.edge, 0.7 * settings.rule.certain)
-    rule = replace(settings.rule, edge_share=0.0, certain=certain, least_piece=0.0, least_area=6)
-    distance = colour_distance(before, out, _LABEL_SMOOTH * settings.rule.smooth)
+    # Measured on what is kept.
+    rule = rule_for_drawn(settings.rule)
+    distance = colour_distance(before, out, DRAWN_SMOOTH * rule.smooth)
     label = visible_change(distance, touched, rule)
     label = without_crumbs(label & (~lines | (distance >= _LINE_FROM * rule.edge)), rule)
     if not label.any():

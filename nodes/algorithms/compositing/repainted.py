@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .visible import Bools, Floats, VisibleRule, visible_change
+from .visible import EIGHT, Bools, Floats, VisibleRule, visible_change
 
-_EIGHT = np.ones((3, 3), bool)
 #: Colour distance (CIE76) below which a pixel counts as not repainted: even ground that the autoencoder gave back.
 _MOVED = 2.0
 #: Defects of one picture are about equally strong; what is weaker than this share of the strongest is drift.
@@ -63,7 +62,7 @@ def standing_out(
         there is no honest label.
     """
     found = visible_change(distance, np.ones_like(area), rule, drift_floor(distance, widest), thinnest)
-    pieces, count = ndimage.label(found, _EIGHT)
+    pieces, count = ndimage.label(found, EIGHT)
     if count == 0:
         return found
     strengths = [float(np.percentile(distance[pieces == number], 90)) for number in range(1, count + 1)]

@@ -11,16 +11,17 @@ Poisson image editing: Perez, Gangnet, Blake 2003, here on the logarithm and wit
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from ..masks import bounding_box
 from ..placement.moving import Back, depth_at, inside, sampled
 from .etch import etched, joined
 from .fields import membrane, plane
-from .visible import VisibleRule, colour_distance, visible_change
+from .visible import DRAWN_SMOOTH, VisibleRule, colour_distance, rule_for_drawn, visible_change
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -46,12 +47,6 @@ _GRAIN_SCALE = 1.2
 
 #: Fewer ring pixels teach nothing.
 _LEAST_RING = 24
-
-#: A crack is labelled where it is seen: it counts with less contrast than a hole, however short the piece, in px.
-_CRACK_CERTAIN, _CRACK_LEAST = 0.7, 6
-
-#: The change is smoothed less than a whole defect's, as a share of that: lines are thin.
-_CRACK_SMOOTH = 0.7
 
 #: A line is drawn and labelled within so many of its half widths of where it is seen, and at least so many px: people
 #: mark a crack in its whole width and through its faint pieces.
@@ -208,10 +203,8 @@ def cracked(done: Transplant, lines: Bools, seed: int) -> Transplant:
     drawn, touched = etched(photo, lines, 1.0, seed)
     touched &= ~label
     drawn = np.where(touched[..., None], drawn, photo)
-    rule = VisibleRule()
-    certain = max(rule.edge, _CRACK_CERTAIN * rule.certain)
-    rule = replace(rule, edge_share=0.0, certain=certain, least_piece=0.0, least_area=_CRACK_LEAST)
-    seen = visible_change(colour_distance(photo, drawn, _CRACK_SMOOTH * rule.smooth), touched, rule)
+    rule = rule_for_drawn(VisibleRule())
+    seen = visible_change(colour_distance(photo, drawn, DRAWN_SMOOTH * rule.smooth), touched, rule)
     reach = max(_CRACK_NEAR_LEAST, _CRACK_NEAR * float(ndimage.distance_transform_edt(lines).max()))
     near = ndimage.distance_transform_edt(~seen) <= reach
     touched &= near
@@ -223,12 +216,11 @@ def cracked(done: Transplant, lines: Bools, seed: int) -> Transplant:
 
 
 def _around(mask: Bools, margin: int) -> tuple[slice, slice]:
-    """The box of a mask and so many px around it, inside the picture."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return (
-        slice(max(0, int(rows[0]) - margin), int(rows[-1]) + margin + 1),
-        slice(max(0, int(columns[0]) - margin), int(columns[-1]) + margin + 1),
-    )
+    """The box of a mask that is not empty and so many px around it, inside the picture."""
+    box = bounding_box(mask)
+    assert box is not None
+    top, left, bottom, right = box
+    return slice(max(0, top - margin), bottom + margin), slice(max(0, left - margin), right + margin)
 
 
 def _check(picture: NDArray[np.floating], mask: Bools, what: str) -> None:
