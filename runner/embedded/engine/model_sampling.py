@@ -16,13 +16,13 @@ Prediction = Literal["eps", "v"]
 
 
 def discrete_sigmas(linear_start: float = 0.00085, linear_end: float = 0.012, timesteps: int = 1000) -> torch.Tensor:
-    """Stable Diffusion's training noise levels, rising: float32 [timesteps].
+    """Stable Diffusion's training noise levels, rising: float64 [timesteps].
 
     The square roots of the betas are equally spaced (Rombach et al. 2022).
     """
     betas = torch.linspace(math.sqrt(linear_start), math.sqrt(linear_end), timesteps, dtype=torch.float64) ** 2
     alphas = torch.cumprod(1.0 - betas, dim=0)
-    return ((1 - alphas) / alphas).sqrt().float()
+    return ((1 - alphas) / alphas).sqrt()
 
 
 def _over(sigma: torch.Tensor, ndim: int) -> torch.Tensor:
@@ -35,10 +35,13 @@ class ModelSampling:
 
     sigma_data = 1.0
 
-    def __init__(self, prediction: Prediction = "eps", sigmas: torch.Tensor | None = None) -> None:
+    def __init__(self, prediction: Prediction = "eps") -> None:
         self.prediction = prediction
-        self.sigmas = discrete_sigmas() if sigmas is None else sigmas
-        self.log_sigmas = self.sigmas.log()
+        sigmas = discrete_sigmas()
+        self.sigmas = sigmas.float()
+        # Rounded after the logarithm, as ComfyUI does: a step half way between two levels (the fifth of 25 is at 832.5)
+        # takes one or the other by the last bit, and the network is then told another timestep.
+        self.log_sigmas = sigmas.log().float()
 
     @property
     def sigma_min(self) -> torch.Tensor:

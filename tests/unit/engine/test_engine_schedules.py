@@ -10,11 +10,21 @@ from defectforge.runner.embedded.engine.model_sampling import ModelSampling
 from defectforge.runner.embedded.engine.schedules import SCHEDULES, partial_schedule, schedule
 
 SAMPLING = ModelSampling()
+#: (steps, which of them, the timestep that the network is told), as ComfyUI 0.28.1 and 0.3.64 gave them: each of these
+#: noise levels lies half way between two of the table's, and the last bit decides.
+HALF_WAY = [(7, 1, 833), (7, 3, 500), (15, 7, 499), (19, 1, 943), (25, 4, 833), (25, 12, 500), (25, 20, 166)]
+HALF_WAY += [(29, 14, 499), (31, 5, 833), (43, 21, 500), (49, 8, 833), (55, 3, 943), (55, 19, 647), (57, 28, 499)]
 
 
 def test_the_training_levels_are_stable_diffusions() -> None:
     assert float(SAMPLING.sigma_min) == pytest.approx(0.029167, abs=1e-6)
     assert float(SAMPLING.sigma_max) == pytest.approx(14.614647, abs=1e-5)
+
+
+@pytest.mark.parametrize(("steps", "number", "timestep"), HALF_WAY)
+def test_a_step_half_way_between_two_levels_is_told_the_timestep_that_comfyui_tells(steps, number, timestep) -> None:
+    sigmas = schedule("normal", SAMPLING, steps)
+    assert SAMPLING.timestep(sigmas[number]) == timestep
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
