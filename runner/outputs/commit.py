@@ -207,12 +207,11 @@ class Committer:
         kinds = [
             names(row["category"], row["type"], number, labelled) for number in numbers for labelled in (True, False)
         ]
-        for name in dict.fromkeys(name for pair in kinds for name in pair):
-            final = self.out / name
-            for path, known in ((final, name), (part_of(final), f"{name}.part")):
-                if there is None or known in there:
+        for final in dict.fromkeys(name for pair in kinds for name in pair):
+            for name in (final, _part(final)):
+                if there is None or name in there:
                     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                        path.unlink()
+                        os.unlink(self.out / name)
 
 
 def _part(final: str) -> str:
