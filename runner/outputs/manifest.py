@@ -23,7 +23,7 @@ class Manifest:
         ids: set[str] = set()
         whole = 0
         # The scanner below `json.loads`, which looks for blanks around every one of a hundred thousand lines.
-        scan = json.JSONDecoder().scan_once
+        scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
         with self.path.open("rb") as file:
             for line in file:
                 try:
