@@ -35,6 +35,8 @@ SETUP = ["tests/conftest.py", "tests/server/conftest.py", "tests/server/comfyui/
 HOSTS = "tests/tools/comfyui_hosts.py"
 #: Scripts and help that no test without a window looks at, beside whether they are served.
 WINDOW_ONLY = ":!nodes/web/js"
+#: What no test of a window uses: they look at ComfyUI.
+NOT_LOOKED_AT = ":!runner/embedded"
 
 Found = dict[str, Any]
 
@@ -68,7 +70,7 @@ class Piece:
         if found["failed"] or found["commit"].endswith("+"):
             return False
         paths = [*CODE, *SETUP, HOSTS, str(self.tests.relative_to(ROOT))]
-        paths += ["tests/server/comfyui/saved_by"] if self.cell.window else [WINDOW_ONLY]
+        paths += ["tests/server/comfyui/saved_by", NOT_LOOKED_AT] if self.cell.window else [WINDOW_ONLY]
         paths += ["tests/tools/small_runs.py"] if "workflow" in self.tests.stem and not self.cell.window else []
         paths += ["tests/tools/reference_*.py"] if "reference" in self.tests.stem else []
         return git("diff", "--quiet", found["commit"], "--", *paths).returncode == 0
