@@ -31,7 +31,7 @@ from comfyui_hosts import ROOT, Cell
 SERVER = ROOT / "tests" / "server"
 #: What every piece depends on, below the root.
 CODE = ["__init__.py", "nodes", "runner", "workflows", "locales", "subgraphs", "requirements.txt"]
-#: What tests of a window depend on: no run is made there, the runner only reads graphs and draws nuts.
+#: What tests of a window depend on where they run nothing: the runner only reads graphs and draws nuts for them.
 SEEN = ["__init__.py", "nodes", "runner/graphs", "runner/nuts", "workflows", "locales", "subgraphs"]
 SETUP = ["tests/conftest.py", "tests/server/conftest.py", "tests/server/comfyui/conftest.py"]
 HOSTS = "tests/tools/comfyui_hosts.py"
@@ -69,7 +69,8 @@ class Piece:
         """Whether it passed, and nothing that it depends on differs from the commit that it ran on."""
         if found["failed"] or found["commit"].endswith("+"):
             return False
-        paths = [*(SEEN if self.cell.window else CODE), *SETUP, HOSTS, str(self.tests.relative_to(ROOT))]
+        runs = not self.cell.window or "run_headless" in self.tests.read_text(encoding="utf-8")
+        paths = [*(CODE if runs else SEEN), *SETUP, HOSTS, str(self.tests.relative_to(ROOT))]
         paths += ["tests/server/comfyui/saved_by"] if self.cell.window else [WINDOW_ONLY]
         paths += ["tests/tools/small_runs.py"] if "workflow" in self.tests.stem and not self.cell.window else []
         paths += ["tests/tools/reference_*.py"] if "reference" in self.tests.stem else []
