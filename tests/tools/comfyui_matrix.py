@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -69,10 +70,11 @@ class Piece:
         """Whether it passed, and nothing that it depends on differs from the commit that it ran on."""
         if found["failed"] or found["commit"].endswith("+"):
             return False
-        runs = not self.cell.window or "run_headless" in self.tests.read_text(encoding="utf-8")
+        text = self.tests.read_text(encoding="utf-8")
+        runs = not self.cell.window or "run_headless" in text
         paths = [*(CODE if runs else SEEN), *SETUP, HOSTS, str(self.tests.relative_to(ROOT))]
         paths += ["tests/server/comfyui/saved_by"] if self.cell.window else [WINDOW_ONLY]
-        paths += ["tests/tools/small_runs.py"] if "workflow" in self.tests.stem and not self.cell.window else []
+        paths += [f"tests/tools/{name}.py" for name in re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE)]
         paths += ["tests/tools/reference_*.py"] if "reference" in self.tests.stem else []
         return git("diff", "--quiet", found["commit"], "--", *paths).returncode == 0
 

@@ -7,26 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comfyui_hosts import numbers
 from defectforge.runner.graphs.graph import SHIPPED, shipped_workflows
+from newer_nodes import skip_if_newer
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.browser, pytest.mark.slow]
 
 NAMES = shipped_workflows()
-#: Nodes that came after the oldest core.
-NEWER = {"Flux2Scheduler"}
 PACK_FOLDER = "defectforge"
 
 
 def saved(name: str, form: str = "") -> dict[str, Any]:
     data: dict[str, Any] = json.loads((SHIPPED / form / f"{name}.json").read_text(encoding="utf-8"))
     return data
-
-
-def skip_if_newer(name: str, comfyui: Any) -> None:
-    """A workflow of nodes that this core does not have: `check` names them (test_modern_models.py)."""
-    if {node["type"] for node in saved(name)["nodes"]} & NEWER and numbers(comfyui.version) < (0, 28):
-        pytest.skip(f"ComfyUI {comfyui.version} lacks {', '.join(NEWER)}")
 
 
 def without_titles(graph: dict[str, Any]) -> dict[str, Any]:
