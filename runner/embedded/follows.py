@@ -35,3 +35,27 @@ def step_noise_offset(device_type: str) -> int:
     """What is added to a seed before the noise of a sampler's steps is drawn on a device of this type."""
     numbers = tuple(int(part) for part in _followed.split("."))
     return 1 if device_type == "cpu" and numbers >= STEP_NOISE_FROM_NEXT_SEED else 0
+
+
+def _newest() -> bool:
+    return _followed == COMFYUI_VERSION
+
+
+def decodes_by_ffmpeg() -> bool:
+    """Picture files come out as FFmpeg gives them; before, as Pillow does, in 8 bits."""
+    return _newest()
+
+
+def feathers_to_the_far_edges() -> bool:
+    """FeatherMask begins at the last column and row; before, one off."""
+    return _newest()
+
+
+def lacking_alpha_is_opaque() -> bool:
+    """An image without alpha goes together with one that has it; before, that failed."""
+    return _newest()
+
+
+def joins_the_longer_batch() -> bool:
+    """JoinImageWithAlpha repeats the shorter of images and masks; before, it cut the longer."""
+    return _newest()

@@ -113,9 +113,9 @@ def test_a_bad_node_is_named_with_type_and_details(client, what):
 BAD_PROMPTS = {
     "nothing": ({}, "prompt_no_outputs", ""),
     "no output node": ({"1": image()}, "prompt_no_outputs", ""),
-    "no class": ({"1": {"inputs": {}}, "2": {"inputs": {}}}, "invalid_prompt", "Node ID '#1', Node ID '#2'"),
+    "no class": ({"1": {"inputs": {}}, "2": {"inputs": {}}}, "missing_node_type", "Node ID '#1', Node ID '#2'"),
     "no inputs": ({"1": {"class_type": "PreviewImage"}}, "invalid_prompt", "Node ID '#1'"),
-    "a node that is a number": ({"1": 5}, "invalid_prompt", "Node ID '#1'"),
+    "a node that is a number": ({"1": 5}, "missing_node_type", "Node ID '#1'"),
     "a list": ([], "invalid_prompt", ""),
     "null": (None, "invalid_prompt", ""),
 }
@@ -155,7 +155,13 @@ def test_every_unknown_node_is_named_at_once(client):
     answer = client.submit(prompt)
     assert answer.status_code == 400
     error = answer.json()["error"]
-    assert error["type"] == "invalid_prompt"
+    assert error["type"] == "missing_node_type"
+    assert error["extra_info"] == {
+        "node_id": "1",
+        "class_type": "KSamplerOfTomorrow",
+        "node_title": "My sampler",
+        "class_types": ["KSamplerOfTomorrow", "UltimateUpscale"],
+    }
     assert "KSamplerOfTomorrow, UltimateUpscale" in error["message"]
     assert "need a ComfyUI server" in error["message"]
     assert error["details"] == "Node ID '#1', Node ID '#2', Node ID '#3'"

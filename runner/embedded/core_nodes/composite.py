@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
+from .. import follows
 from .resize import repeat_to_batch
 
 
@@ -48,3 +49,21 @@ def composite(
     weight = weight[..., rows, columns]
     target.copy_(weight * source[..., rows, columns] + (1.0 - weight) * target)
     return destination
+
+
+def opaque(image: Tensor, channels: int) -> Tensor:
+    """An image `[B, H, W, C]` with an opaque alpha added where another has one of its `channels` more.
+
+    Raises:
+        ValueError: the followed core does not do so, or more than an alpha is lacking.
+    """
+    if image.shape[-1] >= channels:
+        return image
+    if channels - image.shape[-1] > 1 or not follows.lacking_alpha_is_opaque():
+        raise ValueError(f"one image has {channels} channels, the other {image.shape[-1]}: give both RGB")
+    return pad(image, (0, 1), value=1.0)
+
+
+def same_channels(below: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
+    """Images `[B, H, W, C]`, the second with the channels of the first: cut off, or opaque as in `opaque`."""
+    return below, opaque(above, below.shape[-1])[..., : below.shape[-1]]

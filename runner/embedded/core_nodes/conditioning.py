@@ -39,7 +39,7 @@ def mask_at(mask: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
 @core_node(
     "CLIPTextEncode",
     display_name="CLIP Text Encode (Prompt)",
-    category="conditioning",
+    category="model/conditioning",
     inputs={"required": {"text": ("STRING", {"multiline": True, "dynamicPrompts": True}), "clip": ("CLIP",)}},
     outputs=CONDITIONING,
 )
@@ -55,11 +55,11 @@ def clip_text_encode(clip: Clip | None, text: str) -> tuple[Conditioning]:
 @core_node(
     "CLIPSetLastLayer",
     display_name="CLIP Set Last Layer",
-    category="conditioning",
+    category="model/conditioning",
     inputs={
         "required": {
             "clip": ("CLIP",),
-            "stop_at_clip_layer": ("INT", {"default": -1, "min": -24, "max": -1, "step": 1}),
+            "stop_at_clip_layer": ("INT", {"default": -1, "min": -24, "max": -1, "step": 1, "advanced": True}),
         }
     },
     outputs=[("CLIP", "CLIP")],
@@ -74,7 +74,7 @@ def clip_set_last_layer(clip: Clip, stop_at_clip_layer: int) -> tuple[Clip]:
 @core_node(
     "ConditioningCombine",
     display_name="Conditioning (Combine)",
-    category="conditioning",
+    category="model/conditioning/transform",
     inputs={"required": {"conditioning_1": ("CONDITIONING",), "conditioning_2": ("CONDITIONING",)}},
     outputs=CONDITIONING,
 )
@@ -86,7 +86,7 @@ def conditioning_combine(conditioning_1: Conditioning, conditioning_2: Condition
 @core_node(
     "ConditioningConcat",
     display_name="Conditioning (Concat)",
-    category="conditioning",
+    category="model/conditioning/transform",
     inputs={"required": {"conditioning_to": ("CONDITIONING",), "conditioning_from": ("CONDITIONING",)}},
     outputs=CONDITIONING,
 )
@@ -103,7 +103,7 @@ _CORNER = {"default": 0, "min": 0, "max": MAX_RESOLUTION, "step": 8}
 @core_node(
     "ConditioningSetArea",
     display_name="Conditioning (Set Area)",
-    category="conditioning",
+    category="model/conditioning/transform",
     inputs={
         "required": {
             "conditioning": ("CONDITIONING",),
@@ -127,7 +127,7 @@ def conditioning_set_area(
 @core_node(
     "ConditioningSetAreaPercentage",
     display_name="Conditioning (Set Area with Percentage)",
-    category="conditioning",
+    category="model/conditioning/transform",
     inputs={
         "required": {
             "conditioning": ("CONDITIONING",),
@@ -150,7 +150,8 @@ def conditioning_set_area_percentage(
 
 @core_node(
     "ConditioningSetAreaStrength",
-    category="conditioning",
+    display_name="Conditioning (Set Area Strength)",
+    category="model/conditioning/transform",
     inputs={"required": {"conditioning": ("CONDITIONING",), "strength": ("FLOAT", STRENGTH)}},
     outputs=CONDITIONING,
 )
@@ -161,7 +162,8 @@ def conditioning_set_area_strength(conditioning: Conditioning, strength: float) 
 
 @core_node(
     "ConditioningAverage",
-    category="conditioning",
+    display_name="Conditioning (Average)",
+    category="model/conditioning/transform",
     inputs={
         "required": {
             "conditioning_to": ("CONDITIONING",),
@@ -195,7 +197,7 @@ def conditioning_average(
 @core_node(
     "ConditioningSetMask",
     display_name="Conditioning (Set Mask)",
-    category="conditioning",
+    category="model/conditioning/transform",
     inputs={
         "required": {
             "conditioning": ("CONDITIONING",),
@@ -221,7 +223,7 @@ _SHARE = {"default": 0.0, "min": 0.0, "max": 1.0, "step": 0.001}
 
 @core_node(
     "ConditioningSetTimestepRange",
-    category="advanced/conditioning",
+    category="model/conditioning/transform",
     inputs={
         "required": {
             "conditioning": ("CONDITIONING",),
@@ -238,7 +240,8 @@ def conditioning_set_timestep_range(conditioning: Conditioning, start: float, en
 
 @core_node(
     "ConditioningZeroOut",
-    category="advanced/conditioning",
+    display_name="Conditioning Zero Out",
+    category="model/conditioning/transform",
     inputs={"required": {"conditioning": ("CONDITIONING",)}},
     outputs=CONDITIONING,
 )
@@ -256,7 +259,7 @@ def conditioning_zero_out(conditioning: Conditioning) -> tuple[Conditioning]:
 @core_node(
     "CLIPVisionEncode",
     display_name="CLIP Vision Encode",
-    category="conditioning",
+    category="model/conditioning",
     inputs={"required": {"clip_vision": ("CLIP_VISION",), "image": ("IMAGE",), "crop": (["center", "none"],)}},
     outputs=[("CLIP_VISION_OUTPUT", "CLIP_VISION_OUTPUT")],
 )
@@ -267,7 +270,7 @@ def clip_vision_encode(clip_vision: ClipVision, image: torch.Tensor, crop: str) 
 
 @core_node(
     "unCLIPConditioning",
-    category="conditioning",
+    category="model/conditioning",
     inputs={
         "required": {
             "conditioning": ("CONDITIONING",),
@@ -302,7 +305,7 @@ _BOTH = [("CONDITIONING", "positive"), ("CONDITIONING", "negative"), ("LATENT", 
 
 @core_node(
     "InstructPixToPixConditioning",
-    category="conditioning/instructpix2pix",
+    category="model/conditioning/instructpix2pix",
     inputs={
         "required": {
             "positive": ("CONDITIONING",),
@@ -325,7 +328,7 @@ def instruct_pix_to_pix_conditioning(
 
 @core_node(
     "InpaintModelConditioning",
-    category="conditioning/inpaint",
+    category="model/conditioning",
     inputs={
         "required": {
             "positive": ("CONDITIONING",),

@@ -20,7 +20,7 @@ _SHARE = {"default": 0.0, "min": 0.0, "max": 1.0, "step": 0.001}
 @core_node(
     "ControlNetLoader",
     display_name="Load ControlNet Model",
-    category="loaders",
+    category="model/loaders",
     inputs=choice_of("controlnet", "control_net_name"),
     outputs=[("CONTROL_NET", "CONTROL_NET")],
 )
@@ -39,7 +39,7 @@ def _inputs_with_model() -> dict[str, dict[str, tuple[object, ...]]]:
 @core_node(
     "DiffControlNetLoader",
     display_name="Load ControlNet Model (diff)",
-    category="loaders",
+    category="model/loaders",
     inputs=_inputs_with_model,
     outputs=[("CONTROL_NET", "CONTROL_NET")],
 )
@@ -64,8 +64,9 @@ def controlled(
 
 @core_node(
     "ControlNetApply",
-    display_name="Apply ControlNet (OLD)",
-    category="conditioning/controlnet",
+    display_name="Apply ControlNet (DEPRECATED)",
+    deprecated=True,
+    category="model/conditioning/controlnet",
     inputs={
         "required": {
             "conditioning": ("CONDITIONING",),
@@ -89,7 +90,7 @@ def control_net_apply(
 @core_node(
     "ControlNetApplyAdvanced",
     display_name="Apply ControlNet",
-    category="conditioning/controlnet",
+    category="model/conditioning/controlnet",
     inputs={
         "required": {
             "positive": ("CONDITIONING",),

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
+from .. import follows
 from ..execution.registry import core_node
+from .composite import same_channels
 from .images import SIZE
 from .masks import batched
 from .resize import IMAGE_METHODS, MAX_RESOLUTION, repeat_to_batch, resized
@@ -23,6 +25,7 @@ _ALPHA_MODULE = "comfy_extras.nodes_compositing"
 @core_node(
     "ImageCrop",
     display_name="Crop Image (DEPRECATED)",
+    deprecated=True,
     category="image/transform",
     inputs={
         "required": {
@@ -125,7 +128,7 @@ def image_flip(image: Tensor, flip_method: str) -> tuple[Tensor]:
             "image": ("IMAGE",),
             "upscale_method": (IMAGE_METHODS,),
             "megapixels": ("FLOAT", {"default": 1.0, "min": 0.01, "max": 16.0, "step": 0.01}),
-            "resolution_steps": ("INT", {"default": 1, "min": 1, "max": 256}),
+            "resolution_steps": ("INT", {"default": 1, "min": 1, "max": 256, "advanced": True}),
         }
     },
     outputs=IMAGE,
@@ -174,7 +177,7 @@ _STEP = {"default": 0, "min": 0, "max": MAX_RESOLUTION, "step": 8}
         "required": {
             "image": ("IMAGE",),
             **{side: ("INT", _STEP) for side in ("left", "top", "right", "bottom")},
-            "feathering": ("INT", {"default": 40, "min": 0, "max": MAX_RESOLUTION, "step": 1}),
+            "feathering": ("INT", {"default": 40, "min": 0, "max": MAX_RESOLUTION, "step": 1, "advanced": True}),
         }
     },
     outputs=[("IMAGE", "IMAGE"), ("MASK", "MASK")],
@@ -224,10 +227,7 @@ BLEND_MODES = ["normal", "multiply", "screen", "overlay", "soft_light", "differe
 )
 def image_blend(image1: Tensor, image2: Tensor, blend_factor: float, blend_mode: str) -> tuple[Tensor]:
     """Two pictures mixed by one of the usual layer modes; the second one takes the first one's size."""
-    if image1.shape[-1] != image2.shape[-1]:
-        raise ValueError(
-            f"the first image has {image1.shape[-1]} channels, the second {image2.shape[-1]}: give both RGB"
-        )
+    image1, image2 = same_channels(image1, image2)
     if image1.shape != image2.shape:
         height, width = image1.shape[1:3]
         image2 = resized(image2.movedim(-1, 1), width, height, "bicubic", "center").movedim(1, -1)
@@ -290,9 +290,9 @@ def image_blur(image: Tensor, blur_radius: int, sigma: float) -> tuple[Tensor]:
     inputs={
         "required": {
             "image": ("IMAGE",),
-            "sharpen_radius": ("INT", _RADIUS),
-            "sigma": ("FLOAT", {**_SIGMA, "step": 0.01}),
-            "alpha": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 5.0, "step": 0.01}),
+            "sharpen_radius": ("INT", {**_RADIUS, "advanced": True}),
+            "sigma": ("FLOAT", {**_SIGMA, "step": 0.01, "advanced": True}),
+            "alpha": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 5.0, "step": 0.01, "advanced": True}),
         }
     },
     outputs=IMAGE,
@@ -349,7 +349,8 @@ def split_image_with_alpha(image: Tensor) -> tuple[Tensor, Tensor]:
 )
 def join_image_with_alpha(image: Tensor, alpha: Tensor) -> tuple[Tensor]:
     """The picture, transparent where the mask is 1."""
-    count, (height, width) = max(len(image), len(alpha)), image.shape[1:3]
+    both = (len(image), len(alpha))
+    count, (height, width) = max(both) if follows.joins_the_longer_batch() else min(both), image.shape[1:3]
     opaque = 1.0 - resized(batched(alpha).to(image)[:, None], width, height, "bilinear")[:, 0]
     colours = repeat_to_batch(image, count)[..., :3]
     return (torch.cat((colours, repeat_to_batch(opaque, count)[..., None]), dim=-1),)

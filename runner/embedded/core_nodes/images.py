@@ -1,148 +1,23 @@
-"""Core nodes that load, make, scale, combine and save images."""
+"""Core nodes that make, scale, combine and save images."""
 
 from __future__ import annotations
 
-import hashlib
-import mimetypes
-import os
 import random
 import string
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageFile, ImageOps, ImageSequence, UnidentifiedImageError
 from torch import Tensor
 
 from .. import folders
 from ..execution.registry import NodeResult, core_node
 from ..protocol.images_out import save_images
-from ..protocol.paths import annotated, inside
-from .composite import composite
+from .composite import composite, opaque, same_channels
 from .resize import CROP_METHODS, IMAGE_METHODS, MAX_RESOLUTION, resized
 
-#: What an image without transparency gives as its mask, in ComfyUI too.
-NO_MASK_SIZE = 64
 SIZE = {"default": 512, "min": 1, "max": MAX_RESOLUTION, "step": 1}
 SAVED = {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"}
-
-
-def input_files(images_only: bool) -> list[str]:
-    """Files right in the input folder; ones in subfolders are named by a client that put them there."""
-    with os.scandir(folders.current().input) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_file())
-    if not images_only:
-        return names
-    return [name for name in names if (mimetypes.guess_type(name, strict=False)[0] or "").startswith("image/")]
-
-
-def input_path(name: str) -> Path:
-    """The file that a choice such as `photo.png` or `photo.png [output]` names.
-
-    Raises:
-        FileNotFoundError: it is not there, or lies outside its folder.
-    """
-    bare, kind = annotated(name)
-    path = inside(folders.current().by_type(kind or "input"), bare)
-    if path is None or not path.is_file():
-        raise FileNotFoundError(f"image {name!r} is not in the {kind or 'input'} folder: upload it first")
-    return path
-
-
-def image_exists(image: str) -> bool | str:
-    try:
-        input_path(image)
-    except FileNotFoundError:
-        return f"Invalid image file: {image}"
-    return True
-
-
-def image_digest(image: str) -> str:
-    return hashlib.sha256(input_path(image).read_bytes()).hexdigest()
-
-
-def open_image(path: Path) -> Image.Image:
-    """Decode a picture; a truncated one as far as it goes, as ComfyUI does."""
-    try:
-        picture = Image.open(path)
-        picture.load()
-    except (OSError, UnidentifiedImageError, ValueError):
-        tolerant = ImageFile.LOAD_TRUNCATED_IMAGES
-        ImageFile.LOAD_TRUNCATED_IMAGES = True
-        try:
-            picture = Image.open(path)
-            picture.load()
-        finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES = tolerant
-    return picture
-
-
-def to_tensor(picture: Image.Image) -> Tensor:
-    """8 bits to float32 in 0..1."""
-    return torch.from_numpy(np.array(picture).astype(np.float32) / 255.0)
-
-
-def upright(picture: Image.Image) -> Image.Image:
-    """Turned as its EXIF says, and 32-bit grey scaled to 8 bits."""
-    turned = ImageOps.exif_transpose(picture)
-    return turned.point(lambda value: value * (1 / 255)) if turned.mode == "I" else turned
-
-
-def transparency(picture: Image.Image) -> Tensor:
-    """The mask of a picture: 1 where it is transparent; an empty 64 x 64 one where it knows no transparency."""
-    if "A" in picture.getbands():
-        return 1.0 - to_tensor(picture.getchannel("A"))
-    if picture.mode == "P" and "transparency" in picture.info:
-        return 1.0 - to_tensor(picture.convert("RGBA").getchannel("A"))
-    return torch.zeros((NO_MASK_SIZE, NO_MASK_SIZE))
-
-
-def frames(picture: Image.Image) -> Iterator[Image.Image]:
-    """Frames of the first one's size; of an MPO (two views of one photo) only the first."""
-    size = None
-    for frame in ImageSequence.Iterator(picture):
-        frame = upright(frame)
-        size = size or frame.size
-        if frame.size == size:
-            yield frame
-        if picture.format == "MPO":
-            return
-
-
-@core_node(
-    "LoadImage",
-    display_name="Load Image",
-    category="image",
-    inputs=lambda: {"required": {"image": (input_files(images_only=True), {"image_upload": True})}},
-    outputs=[("IMAGE", "IMAGE"), ("MASK", "MASK")],
-    is_changed=image_digest,
-    validate=image_exists,
-)
-def load_image(image: str) -> tuple[Tensor, Tensor]:
-    found = [(to_tensor(frame.convert("RGB")), transparency(frame)) for frame in frames(open_image(input_path(image)))]
-    return torch.stack([pixels for pixels, _ in found]), torch.stack([mask for _, mask in found])
-
-
-@core_node(
-    "LoadImageMask",
-    display_name="Load Image (as Mask)",
-    category="mask",
-    inputs=lambda: {
-        "required": {
-            "image": (input_files(images_only=False), {"image_upload": True}),
-            "channel": (["alpha", "red", "green", "blue"],),
-        }
-    },
-    outputs=[("MASK", "MASK")],
-    is_changed=image_digest,
-    validate=image_exists,
-)
-def load_image_mask(image: str, channel: str) -> tuple[Tensor]:
-    picture = upright(open_image(input_path(image))).convert("RGBA")
-    mask = to_tensor(picture.getchannel(channel[0].upper()))
-    return ((1.0 - mask if channel == "alpha" else mask).unsqueeze(0),)
 
 
 @core_node(
@@ -160,7 +35,7 @@ def load_image_mask(image: str, channel: str) -> tuple[Tensor]:
         },
         "hidden": SAVED,
     },
-    outputs=[],
+    outputs=[("IMAGE", "images")],
     output_node=True,
 )
 def save_image(
@@ -168,7 +43,7 @@ def save_image(
 ) -> NodeResult:
     root = folders.current().output
     saved = save_images(images, filename_prefix, root, "output", prompt=prompt, extra_pnginfo=extra_pnginfo)
-    return NodeResult(ui={"images": saved})
+    return NodeResult((images,), ui={"images": saved})
 
 
 @core_node(
@@ -177,11 +52,11 @@ def save_image(
     category="image",
     description="Shows the input images.",
     inputs={"required": {"images": ("IMAGE",)}, "hidden": SAVED},
-    outputs=[],
+    outputs=[("IMAGE", "images")],
     output_node=True,
 )
 def preview_image(images: Tensor, prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> NodeResult:
-    return NodeResult(ui={"images": save_preview(images, prompt, extra_pnginfo, compress_level=1)})
+    return NodeResult((images,), ui={"images": save_preview(images, prompt, extra_pnginfo, compress_level=1)})
 
 
 def save_preview(
@@ -201,6 +76,7 @@ def save_preview(
 
 @core_node(
     "EmptyImage",
+    display_name="Empty Image",
     category="image",
     inputs={
         "required": {
@@ -261,8 +137,8 @@ def image_scale_by(image: Tensor, upscale_method: str, scale_by: float) -> tuple
 
 @core_node(
     "ImageInvert",
-    display_name="Invert Image",
-    category="image",
+    display_name="Invert Image Colors",
+    category="image/color",
     inputs={"required": {"image": ("IMAGE",)}},
     outputs=[("IMAGE", "IMAGE")],
 )
@@ -272,12 +148,14 @@ def image_invert(image: Tensor) -> tuple[Tensor]:
 
 @core_node(
     "ImageBatch",
-    display_name="Batch Images",
-    category="image",
+    display_name="Batch Images (DEPRECATED)",
+    deprecated=True,
+    category="image/batch",
     inputs={"required": {"image1": ("IMAGE",), "image2": ("IMAGE",)}},
     outputs=[("IMAGE", "IMAGE")],
 )
 def image_batch(image1: Tensor, image2: Tensor) -> tuple[Tensor]:
+    image1, image2 = opaque(image1, image2.shape[-1]), opaque(image2, image1.shape[-1])
     if image1.shape[1:] != image2.shape[1:]:
         height, width = image1.shape[1:3]
         image2 = resized(image2.movedim(-1, 1), width, height, "bilinear", "center").movedim(1, -1)
@@ -286,7 +164,8 @@ def image_batch(image1: Tensor, image2: Tensor) -> tuple[Tensor]:
 
 @core_node(
     "ImageCompositeMasked",
-    category="image",
+    display_name="Image Composite Masked",
+    category="image/compositing",
     inputs={
         "required": {
             "destination": ("IMAGE",),
@@ -298,16 +177,11 @@ def image_batch(image1: Tensor, image2: Tensor) -> tuple[Tensor]:
         "optional": {"mask": ("MASK",)},
     },
     outputs=[("IMAGE", "IMAGE")],
+    python_module="comfy_extras.nodes_mask",
 )
 def image_composite_masked(
     destination: Tensor, source: Tensor, x: int, y: int, resize_source: bool, mask: Tensor | None = None
 ) -> tuple[Tensor]:
-    if destination.shape[-1] < source.shape[-1]:
-        source = source[..., : destination.shape[-1]]
-    elif destination.shape[-1] > source.shape[-1]:
-        # ComfyUI pads the destination by an opaque channel, which a source without one then cannot fill.
-        raise ValueError(
-            f"the destination has {destination.shape[-1]} channels, the source {source.shape[-1]}: give both RGB"
-        )
+    destination, source = same_channels(destination, source)
     merged = composite(destination.movedim(-1, 1), source.movedim(-1, 1), x, y, mask, 1, resize_source)
     return (merged.movedim(1, -1),)

@@ -25,7 +25,7 @@ _SIZE = {"default": 512, "min": 16, "max": MAX_RESOLUTION, "step": 8}
 @core_node(
     "EmptyLatentImage",
     display_name="Empty Latent Image",
-    category="latent",
+    category="model/latent",
     inputs={
         "required": {
             "width": ("INT", _SIZE),
@@ -43,7 +43,7 @@ def empty_latent_image(width: int, height: int, batch_size: int = 1) -> tuple[La
 @core_node(
     "VAEDecode",
     display_name="VAE Decode",
-    category="latent",
+    category="model/latent",
     inputs={"required": {"samples": ("LATENT",), "vae": ("VAE",)}},
     outputs=[("IMAGE", "IMAGE")],
 )
@@ -55,7 +55,7 @@ def vae_decode(vae: Vae, samples: Latent) -> tuple[torch.Tensor]:
 @core_node(
     "VAEEncode",
     display_name="VAE Encode",
-    category="latent",
+    category="model/latent",
     inputs={"required": {"pixels": ("IMAGE",), "vae": ("VAE",)}},
     outputs=LATENT,
 )
@@ -67,7 +67,7 @@ def vae_encode(vae: Vae, pixels: torch.Tensor) -> tuple[Latent]:
 @core_node(
     "VAEEncodeForInpaint",
     display_name="VAE Encode (for Inpainting)",
-    category="latent/inpaint",
+    category="model/latent",
     inputs={
         "required": {
             "pixels": ("IMAGE",),
@@ -93,7 +93,7 @@ def vae_encode_for_inpaint(vae: Vae, pixels: torch.Tensor, mask: torch.Tensor, g
 @core_node(
     "SetLatentNoiseMask",
     display_name="Set Latent Noise Mask",
-    category="latent/inpaint",
+    category="model/latent",
     inputs={"required": {"samples": ("LATENT",), "mask": ("MASK",)}},
     outputs=LATENT,
 )
@@ -108,7 +108,7 @@ _UP_TO_64 = {"default": 1, "min": 1, "max": 64}
 @core_node(
     "RepeatLatentBatch",
     display_name="Repeat Latent Batch",
-    category="latent/batch",
+    category="model/latent/batch",
     inputs={"required": {"samples": ("LATENT",), "amount": ("INT", _UP_TO_64)}},
     outputs=LATENT,
 )
@@ -127,34 +127,35 @@ def repeat_latent_batch(samples: Latent, amount: int) -> tuple[Latent]:
 
 @core_node(
     "LatentFromBatch",
-    display_name="Latent From Batch",
-    category="latent/batch",
+    display_name="Get Latent From Batch",
+    category="model/latent/batch",
     inputs={
         "required": {
             "samples": ("LATENT",),
-            "batch_index": ("INT", {"default": 0, "min": 0, "max": 63}),
+            "batch_index": ("INT", {"default": 0, "min": -MAX_RESOLUTION, "max": MAX_RESOLUTION}),
             "length": ("INT", _UP_TO_64),
         }
     },
     outputs=LATENT,
 )
 def latent_from_batch(samples: Latent, batch_index: int, length: int) -> tuple[Latent]:
-    """Some pictures of a batch; they keep the noise that they have in it."""
+    """Some pictures of a batch, from its end with a negative index; they keep the noise that they have in it."""
     latent = samples["samples"]
-    batch_index = min(latent.shape[0] - 1, batch_index)
-    part = slice(batch_index, batch_index + min(latent.shape[0] - batch_index, length))
+    count = latent.shape[0]
+    first = max(0, min(count - 1, batch_index + count if batch_index < 0 else batch_index))
+    part = slice(first, min(count, first + length))
     result = {**samples, "samples": latent[part].clone()}
     mask = samples.get("noise_mask")
     if mask is not None:
-        result["noise_mask"] = (mask if mask.shape[0] == 1 else repeat_to_batch(mask, latent.shape[0])[part]).clone()
-    result["batch_index"] = samples.get("batch_index", list(range(latent.shape[0])))[part]
+        result["noise_mask"] = (mask if mask.shape[0] == 1 else repeat_to_batch(mask, count)[part]).clone()
+    result["batch_index"] = samples.get("batch_index", list(range(count)))[part]
     return (result,)
 
 
 @core_node(
     "LatentUpscale",
     display_name="Upscale Latent",
-    category="latent",
+    category="model/latent",
     inputs={
         "required": {
             "samples": ("LATENT",),
@@ -182,7 +183,7 @@ def latent_upscale(samples: Latent, upscale_method: str, width: int, height: int
 @core_node(
     "LatentUpscaleBy",
     display_name="Upscale Latent By",
-    category="latent",
+    category="model/latent",
     inputs={
         "required": {
             "samples": ("LATENT",),
@@ -203,7 +204,8 @@ _PIXELS = {"default": 0, "min": 0, "max": MAX_RESOLUTION, "step": 8}
 
 @core_node(
     "LatentCompositeMasked",
-    category="latent",
+    display_name="Latent Composite Masked",
+    category="model/latent",
     inputs={
         "required": {
             "destination": ("LATENT",),

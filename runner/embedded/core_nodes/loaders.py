@@ -66,7 +66,7 @@ def _checkpoint(name: str, with_vision: bool) -> Checkpoint:
 @core_node(
     "CheckpointLoaderSimple",
     display_name="Load Checkpoint",
-    category="loaders",
+    category="model/loaders",
     inputs=choice_of("checkpoints", "ckpt_name"),
     outputs=[("MODEL", "MODEL"), ("CLIP", "CLIP"), ("VAE", "VAE")],
 )
@@ -78,7 +78,8 @@ def checkpoint_loader_simple(ckpt_name: str) -> tuple[EmbeddedModel, Clip | None
 
 @core_node(
     "unCLIPCheckpointLoader",
-    category="loaders",
+    display_name="Load unCLIP Checkpoint",
+    category="model/loaders",
     inputs=choice_of("checkpoints", "ckpt_name"),
     outputs=[("MODEL", "MODEL"), ("CLIP", "CLIP"), ("VAE", "VAE"), ("CLIP_VISION", "CLIP_VISION")],
 )
@@ -91,7 +92,7 @@ def unclip_checkpoint_loader(ckpt_name: str) -> tuple[EmbeddedModel, Clip | None
 @core_node(
     "VAELoader",
     display_name="Load VAE",
-    category="loaders",
+    category="model/loaders",
     inputs=choice_of("vae", "vae_name"),
     outputs=[("VAE", "VAE")],
 )
@@ -107,7 +108,7 @@ def vae_loader(vae_name: str) -> tuple[Vae]:
 @core_node(
     "CLIPVisionLoader",
     display_name="Load CLIP Vision",
-    category="loaders",
+    category="model/loaders",
     inputs=choice_of("clip_vision", "clip_name"),
     outputs=[("CLIP_VISION", "CLIP_VISION")],
 )
@@ -151,10 +152,10 @@ WEIGHT_TYPES = ["default", "fp8_e4m3fn", "fp8_e4m3fn_fast", "fp8_e5m2"]
 @core_node(
     "CLIPLoader",
     display_name="Load CLIP",
-    category="advanced/loaders",
+    category="model/loaders",
     inputs=lambda: {
         "required": {"clip_name": (folders.current().model_filenames("text_encoders"),), "type": (CLIP_TYPES,)},
-        "optional": {"device": (["default", "cpu"],)},
+        "optional": {"device": (["default", "cpu"], {"advanced": True})},
     },
     outputs=[("CLIP", "CLIP")],
 )
@@ -179,11 +180,11 @@ def clip_loader(clip_name: str, type: str, device: str = "default") -> tuple[Cli
 @core_node(
     "UNETLoader",
     display_name="Load Diffusion Model",
-    category="advanced/loaders",
+    category="model/loaders",
     inputs=lambda: {
         "required": {
             "unet_name": (folders.current().model_filenames("diffusion_models"),),
-            "weight_dtype": (WEIGHT_TYPES,),
+            "weight_dtype": (WEIGHT_TYPES, {"advanced": True}),
         }
     },
     outputs=[("MODEL", "MODEL")],
@@ -215,8 +216,8 @@ def _lora_path(name: str) -> Path:
 
 @core_node(
     "LoraLoader",
-    display_name="Load LoRA",
-    category="loaders",
+    display_name="Load LoRA (Model and CLIP)",
+    category="model/loaders",
     inputs=partial(_lora_inputs, True),
     outputs=[("MODEL", "MODEL"), ("CLIP", "CLIP")],
 )
@@ -231,7 +232,8 @@ def lora_loader(
 
 @core_node(
     "LoraLoaderModelOnly",
-    category="loaders",
+    display_name="Load LoRA",
+    category="model/loaders",
     inputs=partial(_lora_inputs, False),
     outputs=[("MODEL", "MODEL")],
 )

@@ -10,6 +10,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from .. import follows
 from ..execution.registry import NodeResult, core_node
 from .images import SAVED, SIZE, save_preview
 from .resize import MAX_RESOLUTION
@@ -32,7 +33,7 @@ def as_image(mask: Tensor) -> Tensor:
 @core_node(
     "MaskToImage",
     display_name="Convert Mask to Image",
-    category="mask",
+    category="image/mask",
     inputs=MASK,
     outputs=[("IMAGE", "IMAGE")],
     python_module="comfy_extras.nodes_mask",
@@ -44,7 +45,7 @@ def mask_to_image(mask: Tensor) -> tuple[Tensor]:
 @core_node(
     "ImageToMask",
     display_name="Convert Image to Mask",
-    category="mask",
+    category="image/mask",
     inputs={"required": {"image": ("IMAGE",), "channel": (CHANNELS,)}},
     outputs=[("MASK", "MASK")],
     python_module="comfy_extras.nodes_mask",
@@ -58,7 +59,8 @@ def image_to_mask(image: Tensor, channel: str) -> tuple[Tensor]:
 
 @core_node(
     "SolidMask",
-    category="mask",
+    display_name="Create Solid Mask",
+    category="image/mask",
     inputs={
         "required": {
             "value": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01}),
@@ -75,7 +77,8 @@ def solid_mask(value: float, width: int, height: int) -> tuple[Tensor]:
 
 @core_node(
     "InvertMask",
-    category="mask",
+    display_name="Invert Mask",
+    category="image/mask",
     inputs=MASK,
     outputs=[("MASK", "MASK")],
     python_module="comfy_extras.nodes_mask",
@@ -86,7 +89,8 @@ def invert_mask(mask: Tensor) -> tuple[Tensor]:
 
 @core_node(
     "CropMask",
-    category="mask",
+    display_name="Crop Mask",
+    category="image/mask",
     inputs={
         "required": {
             "mask": ("MASK",),
@@ -105,7 +109,8 @@ def crop_mask(mask: Tensor, x: int, y: int, width: int, height: int) -> tuple[Te
 
 @core_node(
     "MaskComposite",
-    category="mask",
+    display_name="Combine Masks",
+    category="image/mask",
     inputs={
         "required": {
             "destination": ("MASK",),
@@ -136,7 +141,8 @@ def mask_composite(destination: Tensor, source: Tensor, x: int, y: int, operatio
 
 @core_node(
     "FeatherMask",
-    category="mask",
+    display_name="Feather Mask",
+    category="image/mask",
     inputs={"required": {"mask": ("MASK",), **{side: ("INT", OFFSET) for side in ("left", "top", "right", "bottom")}}},
     outputs=[("MASK", "MASK")],
     python_module="comfy_extras.nodes_mask",
@@ -151,25 +157,26 @@ def feather_mask(mask: Tensor, left: int, top: int, right: int, bottom: int) -> 
 
     for step, rate in enumerate(ramp(left, width)):
         feathered[:, :, step] *= rate
-    # On these two sides ComfyUI counts from index -0, the first column or row, and leaves out the outermost one.
-    # Kept, for the same picture from the same graph.
+    # Cores of before count these two sides from index -0, the first column or row, and leave out the outermost one.
+    edge = 1 if follows.feathers_to_the_far_edges() else 0
     for step, rate in enumerate(ramp(right, width)):
-        feathered[:, :, -step] *= rate
+        feathered[:, :, -(step + edge)] *= rate
     for step, rate in enumerate(ramp(top, height)):
         feathered[:, step] *= rate
     for step, rate in enumerate(ramp(bottom, height)):
-        feathered[:, -step] *= rate
+        feathered[:, -(step + edge)] *= rate
     return (feathered,)
 
 
 @core_node(
     "GrowMask",
-    category="mask",
+    display_name="Grow Mask",
+    category="image/mask",
     inputs={
         "required": {
             "mask": ("MASK",),
             "expand": ("INT", {"default": 0, "min": -MAX_RESOLUTION, "max": MAX_RESOLUTION, "step": 1}),
-            "tapered_corners": ("BOOLEAN", {"default": True}),
+            "tapered_corners": ("BOOLEAN", {"default": True, "advanced": True}),
         }
     },
     outputs=[("MASK", "MASK")],
@@ -189,7 +196,8 @@ def grow_mask(mask: Tensor, expand: int, tapered_corners: bool) -> tuple[Tensor]
 
 @core_node(
     "ThresholdMask",
-    category="mask",
+    display_name="Threshold Mask",
+    category="image/mask",
     inputs={
         "required": {"mask": ("MASK",), "value": ("FLOAT", {"default": 0.5, "min": 0.0, "max": 1.0, "step": 0.01})}
     },
@@ -202,11 +210,13 @@ def threshold_mask(mask: Tensor, value: float) -> tuple[Tensor]:
 
 @core_node(
     "MaskPreview",
-    category="mask",
+    display_name="Preview Mask",
+    category="image/mask",
     inputs={**MASK, "hidden": SAVED},
-    outputs=[],
+    outputs=[("MASK", "mask")],
     output_node=True,
     python_module="comfy_extras.nodes_mask",
 )
 def mask_preview(mask: Tensor, prompt: Any, extra_pnginfo: Mapping[str, Any] | None) -> NodeResult:
-    return NodeResult(ui={"images": save_preview(as_image(mask), prompt, extra_pnginfo, compress_level=4)})
+    saved = save_preview(as_image(mask), prompt, extra_pnginfo, compress_level=4)
+    return NodeResult((mask,), ui={"images": saved})

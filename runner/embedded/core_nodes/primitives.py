@@ -11,10 +11,10 @@ NUMBER = {"min": -sys.maxsize, "max": sys.maxsize}
 
 #: node id: (display name, type, options)
 PRIMITIVES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "PrimitiveString": ("String", "STRING", {"multiline": False}),
-    "PrimitiveStringMultiline": ("String (Multiline)", "STRING", {"multiline": True}),
-    "PrimitiveInt": ("Int", "INT", {**NUMBER, "control_after_generate": True}),
-    "PrimitiveFloat": ("Float", "FLOAT", NUMBER),
+    "PrimitiveString": ("Text", "STRING", {"multiline": False}),
+    "PrimitiveStringMultiline": ("Text (Multiline)", "STRING", {"multiline": True}),
+    "PrimitiveInt": ("Int", "INT", {**NUMBER, "control_after_generate": "fixed"}),
+    "PrimitiveFloat": ("Float", "FLOAT", {**NUMBER, "step": 0.1}),
     "PrimitiveBoolean": ("Boolean", "BOOLEAN", {}),
 }
 
@@ -27,7 +27,7 @@ for _node_id, (_name, _kind, _options) in PRIMITIVES.items():
     core_node(
         _node_id,
         display_name=_name,
-        category="utils/primitive",
+        category="utilities/primitive",
         inputs={"required": {"value": (_kind, _options)}},
         outputs=[(_kind, _kind)],
         python_module="comfy_extras.nodes_primitive",

@@ -26,7 +26,7 @@ Conditioning = list[list[Any]]
 
 @core_node(
     "KSampler",
-    category="sampling",
+    category="model/sampling",
     inputs={
         "required": {
             "model": ("MODEL",),
@@ -63,11 +63,11 @@ def k_sampler(
 @core_node(
     "KSamplerAdvanced",
     display_name="KSampler (Advanced)",
-    category="sampling",
+    category="model/sampling",
     inputs={
         "required": {
             "model": ("MODEL",),
-            "add_noise": (["enable", "disable"],),
+            "add_noise": (["enable", "disable"], {"advanced": True}),
             "noise_seed": ("INT", SEED),
             "steps": ("INT", STEPS),
             "cfg": ("FLOAT", CFG),
@@ -76,9 +76,9 @@ def k_sampler(
             "positive": ("CONDITIONING",),
             "negative": ("CONDITIONING",),
             "latent_image": ("LATENT",),
-            "start_at_step": ("INT", {"default": 0, "min": 0, "max": 10000}),
-            "end_at_step": ("INT", {"default": 10000, "min": 0, "max": 10000}),
-            "return_with_leftover_noise": (["disable", "enable"],),
+            "start_at_step": ("INT", {"default": 0, "min": 0, "max": 10000, "advanced": True}),
+            "end_at_step": ("INT", {"default": 10000, "min": 0, "max": 10000, "advanced": True}),
+            "return_with_leftover_noise": (["disable", "enable"], {"advanced": True}),
         }
     },
     outputs=[("LATENT", "LATENT")],
@@ -116,11 +116,11 @@ def k_sampler_advanced(
 
 @core_node(
     "SamplerCustom",
-    category="sampling/custom_sampling",
+    category="model/sampling/custom",
     inputs={
         "required": {
             "model": ("MODEL",),
-            "add_noise": ("BOOLEAN", {"default": True}),
+            "add_noise": ("BOOLEAN", {"default": True, "advanced": True}),
             "noise_seed": ("INT", SEED),
             "cfg": ("FLOAT", CFG),
             "positive": ("CONDITIONING",),
@@ -154,7 +154,7 @@ def sampler_custom(
 
 @core_node(
     "SamplerCustomAdvanced",
-    category="sampling/custom_sampling",
+    category="model/sampling/custom",
     inputs={
         "required": {
             "noise": ("NOISE",),
@@ -176,7 +176,7 @@ def sampler_custom_advanced(
 
 @core_node(
     "KSamplerSelect",
-    category="sampling/custom_sampling/samplers",
+    category="model/sampling/samplers",
     inputs={"required": {"sampler_name": (SAMPLER_NAMES,)}},
     outputs=[("SAMPLER", "SAMPLER")],
     python_module=CUSTOM,
@@ -188,7 +188,7 @@ def k_sampler_select(sampler_name: str) -> tuple[Sampler]:
 
 @core_node(
     "BasicScheduler",
-    category="sampling/custom_sampling/schedulers",
+    category="model/sampling/schedulers",
     inputs={
         "required": {
             "model": ("MODEL",),
@@ -208,7 +208,7 @@ def basic_scheduler(model: EmbeddedModel, scheduler: str, steps: int, denoise: f
 
 @core_node(
     "SplitSigmas",
-    category="sampling/custom_sampling/sigmas",
+    category="model/sampling/sigmas",
     inputs={"required": {"sigmas": ("SIGMAS",), "step": ("INT", {"default": 0, "min": 0, "max": 10000})}},
     outputs=[("SIGMAS", "high_sigmas"), ("SIGMAS", "low_sigmas")],
     python_module=CUSTOM,
@@ -220,7 +220,7 @@ def split_sigmas(sigmas: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.T
 
 @core_node(
     "RandomNoise",
-    category="sampling/custom_sampling/noise",
+    category="model/sampling/noise",
     inputs={"required": {"noise_seed": ("INT", SEED)}},
     outputs=[("NOISE", "NOISE")],
     python_module=CUSTOM,
@@ -232,7 +232,7 @@ def random_noise(noise_seed: int) -> tuple[ComfyNoise]:
 
 @core_node(
     "DisableNoise",
-    category="sampling/custom_sampling/noise",
+    category="model/sampling/noise",
     inputs={"required": {}},
     outputs=[("NOISE", "NOISE")],
     python_module=CUSTOM,
@@ -244,7 +244,8 @@ def disable_noise() -> tuple[EmptyNoise]:
 
 @core_node(
     "BasicGuider",
-    category="sampling/custom_sampling/guiders",
+    display_name="Basic Guider",
+    category="model/sampling/guiders",
     inputs={"required": {"model": ("MODEL",), "conditioning": ("CONDITIONING",)}},
     outputs=[("GUIDER", "GUIDER")],
     python_module=CUSTOM,
@@ -258,7 +259,8 @@ def basic_guider(model: EmbeddedModel, conditioning: Conditioning) -> tuple[Basi
 
 @core_node(
     "CFGGuider",
-    category="sampling/custom_sampling/guiders",
+    display_name="CFG Guider",
+    category="model/sampling/guiders",
     inputs={
         "required": {
             "model": ("MODEL",),
@@ -280,7 +282,8 @@ def cfg_guider(model: EmbeddedModel, positive: Conditioning, negative: Condition
 
 @core_node(
     "DualCFGGuider",
-    category="sampling/custom_sampling/guiders",
+    display_name="Dual CFG Guider",
+    category="model/sampling/guiders",
     inputs={
         "required": {
             "model": ("MODEL",),
@@ -314,7 +317,8 @@ def dual_cfg_guider(
 @core_node(
     "DifferentialDiffusion",
     display_name="Differential Diffusion",
-    category="_for_testing",
+    experimental=True,
+    category="experimental",
     inputs={
         "required": {"model": ("MODEL",)},
         "optional": {"strength": ("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01})},

@@ -100,6 +100,8 @@ class CoreNode:
     display_name: str
     output_node: bool = False
     not_idempotent: bool = False
+    deprecated: bool = False
+    experimental: bool = False
     description: str = ""
     output_tooltips: list[str] = field(default_factory=list)
     is_changed: Callable[..., Any] | None = None
@@ -146,6 +148,8 @@ class CoreNode:
             "category": self.category,
             "output_node": self.output_node,
         }
+        # ComfyUI says this of its older kind of node only where it holds.
+        info |= {name: True for name in ("deprecated", "experimental") if getattr(self, name)}
         if self.output_tooltips:
             info["output_tooltips"] = list(self.output_tooltips)
         return info
@@ -263,6 +267,8 @@ def core_node(
     display_name: str | None = None,
     output_node: bool = False,
     not_idempotent: bool = False,
+    deprecated: bool = False,
+    experimental: bool = False,
     description: str = "",
     output_tooltips: Iterable[str] = (),
     is_changed: Callable[..., Any] | None = None,
@@ -282,6 +288,7 @@ def core_node(
             is off for the inputs that it names, as in ComfyUI.
         check_lazy_status: called with the inputs that it names (None = not computed yet); names those it needs.
             Mark such inputs `"lazy": True`.
+        deprecated, experimental: as the window shows it.
         python_module: where ComfyUI has the node; only `/object_info` shows it.
     """
 
@@ -295,6 +302,8 @@ def core_node(
             display_name=display_name or node_id,
             output_node=output_node,
             not_idempotent=not_idempotent,
+            deprecated=deprecated,
+            experimental=experimental,
             description=description,
             output_tooltips=list(output_tooltips),
             is_changed=is_changed,

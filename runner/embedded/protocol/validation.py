@@ -1,14 +1,14 @@
 """What is wrong with a prompt, in ComfyUI's words: the body of a 400 answer, or the errors beside a 200.
 
-Where ComfyUI stops at the first unknown node, all are reported here; where it runs into an exception (a link to a
-missing node, a cycle) the error keeps its type and says what is wrong.
+Where ComfyUI stops at the first unknown node, all are reported here, with the first in `extra_info`; where it runs into
+an exception (a link to a missing node, a cycle) the error keeps its type and says what is wrong.
 """
 
 from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,11 +64,16 @@ def _structure(prompt: Any, registry: Registry) -> Verdict | None:
         if not isinstance(node, dict) or not isinstance(node.get("class_type"), str)
     ]
     if malformed:
+        first = malformed[0]
+        title = _title(prompt[first])
         return Verdict(
             error=error(
-                "invalid_prompt",
-                "Cannot execute because a node is missing the class_type property.",
-                ", ".join(f"Node ID '#{node_id}'" for node_id in malformed),
+                "missing_node_type",
+                f"Node '{title or f'ID #{first}'}' has no class_type: each node of a prompt names its class.",
+                _named(malformed),
+                node_id=first,
+                class_type=None,
+                node_title=title,
             )
         )
     without_inputs = [node_id for node_id, node in prompt.items() if not isinstance(node.get("inputs"), dict)]
@@ -77,39 +82,56 @@ def _structure(prompt: Any, registry: Registry) -> Verdict | None:
             error=error(
                 "invalid_prompt",
                 "Cannot execute because a node is missing the inputs property.",
-                ", ".join(f"Node ID '#{node_id}'" for node_id in without_inputs),
+                _named(without_inputs),
             )
         )
     unknown = {node_id: node for node_id, node in prompt.items() if node["class_type"] not in registry}
     return _unknown_nodes(unknown) if unknown else None
 
 
+def _named(node_ids: Iterable[str]) -> str:
+    return ", ".join(f"Node ID '#{node_id}'" for node_id in node_ids)
+
+
+def _title(node: Any) -> str | None:
+    """What a person has called a node in the window, or the window for them."""
+    meta = node.get("_meta") if isinstance(node, dict) else None
+    return meta.get("title") if isinstance(meta, dict) else None
+
+
 def _unknown_nodes(unknown: dict[str, Any]) -> Verdict:
     classes = list(dict.fromkeys(node["class_type"] for node in unknown.values()))
     which = f"node {classes[0]} does" if len(classes) == 1 else f"nodes {', '.join(classes)} do"
     needs = "it needs" if len(classes) == 1 else "they need"
-    told: dict[str, dict[str, Any]] = {}
-    for node_id, node in unknown.items():
-        title = (node.get("_meta") or {}).get("title", node["class_type"])
-        told[node_id] = {
+    about: dict[str, dict[str, Any]] = {
+        node_id: {
+            "node_id": node_id,
+            "class_type": node["class_type"],
+            "node_title": _title(node) or node["class_type"],
+        }
+        for node_id, node in unknown.items()
+    }
+    told: dict[str, dict[str, Any]] = {
+        node_id: {
             "errors": [
                 error(
                     "missing_node_type",
-                    f"Node {node['class_type']} needs a ComfyUI server",
-                    title,
-                    node_id=node_id,
-                    class_type=node["class_type"],
-                    node_title=title,
+                    f"Node {entry['class_type']} needs a ComfyUI server",
+                    entry["node_title"],
+                    **entry,
                 )
             ],
             "dependent_outputs": [],
-            "class_type": node["class_type"],
+            "class_type": entry["class_type"],
         }
+        for node_id, entry in about.items()
+    }
     return Verdict(
         error=error(
-            "invalid_prompt",
+            "missing_node_type",
             f"Cannot execute because {which} not exist on this embedded server: {needs} a ComfyUI server.",
-            ", ".join(f"Node ID '#{node_id}'" for node_id in unknown),
+            _named(unknown),
+            **next(iter(about.values())),
             class_types=classes,
         ),
         node_errors=told,
