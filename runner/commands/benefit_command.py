@@ -19,7 +19,7 @@ from ..reporter import Reporter
 
 if TYPE_CHECKING:
     from ..benefit.detectors.base import Detector
-    from ..benefit.real import RealSet
+    from ..benefit.sets.real import RealSet
 
 NEEDED = ("sklearn", "torch")
 DEFAULT_K = (0, 1, 3, 6)
@@ -68,14 +68,14 @@ def benefit(request: BenefitRequest, reporter: Reporter) -> int:
     require("benefit", NEEDED, "benefit.not_installed", "the measure")
     _check(request)
     # Rooms that need the extra: not before it is known to be there.
-    from ..benefit.generated import parse, read_generated
-    from ..benefit.leaks import check_leaks
-    from ..benefit.page import write_benefit_page
-    from ..benefit.real import read_real
-    from ..benefit.record import as_record
-    from ..benefit.study import Settings, study
-    from ..benefit.training_records import TrainingRecords
-    from ..benefit.workers import cores
+    from ..benefit.protocol.study import Settings, study
+    from ..benefit.protocol.workers import cores
+    from ..benefit.results.page import write_benefit_page
+    from ..benefit.results.record import as_record
+    from ..benefit.sets.generated import parse, read_generated
+    from ..benefit.sets.leaks import check_leaks
+    from ..benefit.sets.real import read_real
+    from ..benefit.sets.training_records import TrainingRecords
     from ..checkpoints.models import local_path
 
     start = time.monotonic()
@@ -124,7 +124,7 @@ def benefit(request: BenefitRequest, reporter: Reporter) -> int:
     write_benefit_page(request.out / "benefit.html", table, results, real, request.single_file)
     for text in (f"left out: {reason}" for reason in left_out):
         reporter.line(text)
-    from ..benefit.page import verdicts
+    from ..benefit.results.page import verdicts
 
     for text in verdicts(table):
         reporter.line(text)
@@ -229,7 +229,7 @@ def detectors(request: BenefitRequest) -> tuple[Detector, Detector | None]:
 
 def check_names(names: Sequence[str]) -> None:
     """Each generated set makes rows of its own name."""
-    from ..benefit.rows import AUGMENTED, CUTPASTE, PERLIN, REAL
+    from ..benefit.protocol.rows import AUGMENTED, CUTPASTE, PERLIN, REAL
 
     for name in names:
         if names.count(name) > 1 or name in (REAL, AUGMENTED, CUTPASTE, PERLIN):

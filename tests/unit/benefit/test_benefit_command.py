@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from defectforge.runner.benefit.detectors.backbone import available
-from defectforge.runner.benefit.real import RealSet
+from defectforge.runner.benefit.sets.real import RealSet
 from defectforge.runner.commands.benefit_command import BenefitRequest, benefit, seen_photos, which_k
 from defectforge.runner.errors import BAD_REQUEST, OK, RequestError
 from defectforge.runner.plans.photos import Category

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .detectors.base import Detector, Maps
-from .generated import GeneratedSet
-from .intervals import Floats, Resamples, interval, resampled, resamples
-from .measures import IMAGE, PIXEL, Truth, curve, measure, shown_map
-from .real import RealSet
+from ..detectors.base import Detector, Maps
+from ..sets.generated import GeneratedSet
+from ..sets.real import RealSet
+from ..statistics.intervals import Floats, Resamples, interval, resampled, resamples
+from ..statistics.measures import IMAGE, PIXEL, Truth, curve, measure, shown_map
 from .rows import PATCHCORE, Row, plan_rows
 from .store import Store, fill
 from .workers import one_thread, scored

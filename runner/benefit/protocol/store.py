@@ -11,10 +11,10 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from . import classical
-from .detectors.base import Detector, Pool
-from .generated import REQUESTED, VISIBLE, GeneratedSet
-from .real import RealSet
+from ..detectors.base import Detector, Pool
+from ..sets import classical
+from ..sets.generated import REQUESTED, VISIBLE, GeneratedSet
+from ..sets.real import RealSet
 from .rows import AUGMENTED, CUTPASTE, PERLIN, REAL, Row, Source
 
 DRAWN = 200

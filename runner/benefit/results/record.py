@@ -8,13 +8,13 @@ import platform
 from collections.abc import Sequence
 from typing import Any
 
-from ..version import version
-from .detectors.base import Detector
-from .generated import GeneratedSet
-from .measures import NAMES
-from .real import RealSet
-from .store import DRAWN, VARIANTS
-from .study import Result, Settings
+from ...version import version
+from ..detectors.base import Detector
+from ..protocol.store import DRAWN, VARIANTS
+from ..protocol.study import Result, Settings
+from ..sets.generated import GeneratedSet
+from ..sets.real import RealSet
+from ..statistics.measures import NAMES
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "scikit-image", "torch")
 

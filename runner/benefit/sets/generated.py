@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import request_error
-from ..outputs.hashes import sha256_of
-from ..outputs.manifest import read
-from ..outputs.masks import from_run_lengths, read_mask_file
-from ..outputs.output import MANIFEST
+from ...errors import request_error
+from ...outputs.hashes import sha256_of
+from ...outputs.manifest import read
+from ...outputs.masks import from_run_lengths, read_mask_file
+from ...outputs.output import MANIFEST
 from .pictures import Mask, Picture, Read, read_photo, small_mask
 from .training_records import ADDRESS, SHA256, TrainingRecords
 

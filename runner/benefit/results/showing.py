@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from ...nodes.datasets.pictures import read_photo
-from ..pages import Pictures
-from .real import RealPhoto, RealSet
-from .study import Result
+from ....nodes.datasets.pictures import read_photo
+from ...pages import Pictures
+from ..protocol.study import Result
+from ..sets.real import RealPhoto, RealSet
 
 CELL = 320
 TRUTH = np.array([40, 220, 90])

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
-from .detectors.base import Detector, Maps
+from ..detectors.base import Detector, Maps
 from .rows import Row
 from .store import Store
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ...nodes.datasets import pictures
-from ..errors import request_error
-from ..plans.photos import as_problems
+from ....nodes.datasets import pictures
+from ...errors import request_error
+from ...plans.photos import as_problems
 
 Picture = NDArray[np.uint8]
 Mask = NDArray[np.bool_]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .generated import REQUESTED, VISIBLE, GeneratedSet
-from .leaks import used_references
-from .real import RealSet
+from ..sets.generated import REQUESTED, VISIBLE, GeneratedSet
+from ..sets.leaks import used_references
+from ..sets.real import RealSet
 
 CUTPASTE, PERLIN, REAL, AUGMENTED = "CutPaste", "Perlin", "real", "real, augmented"
 PATCHCORE = "PatchCore, good photos only"

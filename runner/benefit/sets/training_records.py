@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.lora_files import metadata_of
-from ..errors import request_error
+from ...checkpoints.lora_files import metadata_of
+from ...errors import request_error
 
 SHA256 = re.compile(r"\b[0-9a-f]{64}\b")
 #: As the layout names a photo: ``hazelnut/test/hole/000.png``, whatever lies before it.

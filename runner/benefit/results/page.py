@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..pages import Pictures, write_page
-from .measures import IMAGE, NAMES, PIXEL
-from .real import RealSet
-from .rows import PATCHCORE
+from ...pages import Pictures, write_page
+from ..protocol.rows import PATCHCORE
+from ..protocol.study import Result
+from ..sets.real import RealSet
+from ..statistics.measures import IMAGE, NAMES, PIXEL
 from .showing import alarms, best_of_each_k, misses
-from .study import Result
 
 ORDER = ("pixel_ap", "pixel_f1_max", "pixel_auroc", "pro", "image_auroc")
 COLOURS = 8

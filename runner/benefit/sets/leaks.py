@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import Problem, RequestError
+from ...errors import Problem, RequestError
 from .generated import GeneratedSet, Pair, address, strings
 from .pictures import read_photo, thumbnails
 from .real import RealPhoto, RealSet

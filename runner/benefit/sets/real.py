@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...nodes.datasets.names import GOOD
-from ...nodes.datasets.reader import Photo
-from ..errors import did_you_mean, request_error
-from ..outputs.hashes import sha256_of
-from ..plans.photos import Category, as_problems
+from ....nodes.datasets.names import GOOD
+from ....nodes.datasets.reader import Photo
+from ...errors import did_you_mean, request_error
+from ...outputs.hashes import sha256_of
+from ...plans.photos import Category, as_problems
 from .pictures import Mask, Picture, brought_to, small_mask
 
 Names = Sequence[str]
