@@ -9,17 +9,17 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...nodes.datasets.names import nfc, safe_name, shown
-from ..errors import request_error
-from ..graphs.graph import Graph, by_title, title_of
-from ..graphs.overrides import Axis, Setting
-from ..graphs.parts import PRIOR, placers_without_prior, put_part_masks, put_real_masks
-from ..graphs.roles import find_roles
-from ..graphs.words import WORDS_NODE, Names, hand_type, hand_words, lacking, saved_names
-from ..plans.part_masks import PartMasks
-from ..plans.photos import Category
-from ..plans.plan import Input, Selection, check_chosen_type
-from ..plans.real_masks import shared_inputs, usable
+from ....nodes.datasets.names import nfc, safe_name, shown
+from ...errors import request_error
+from ...graphs.graph import Graph, by_title, title_of
+from ...graphs.overrides import Axis, Setting
+from ...graphs.parts import PRIOR, placers_without_prior, put_part_masks, put_real_masks
+from ...graphs.roles import find_roles
+from ...graphs.words import WORDS_NODE, Names, hand_type, hand_words, lacking, saved_names
+from ...plans.part_masks import PartMasks
+from ...plans.photos import Category
+from ...plans.plan import Input, Selection, check_chosen_type
+from ...plans.real_masks import shared_inputs, usable
 from .request import Request
 
 Say = Callable[[str], None]

@@ -6,7 +6,7 @@ import re
 import time
 from datetime import datetime, timedelta
 
-from ..errors import quoted, request_error
+from ...errors import quoted, request_error
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 

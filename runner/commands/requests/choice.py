@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import quoted, request_error
-from ..explain import of_system
-from ..graphs.graph import Graph, address_of, title_of
-from ..graphs.overrides import Setting
-from ..graphs.roles import KEEPER, SAVER
-from ..outputs.journal import DONE, Journal
+from ...errors import quoted, request_error
+from ...explain import of_system
+from ...graphs.graph import Graph, address_of, title_of
+from ...graphs.overrides import Setting
+from ...graphs.roles import KEEPER, SAVER
+from ...outputs.journal import DONE, Journal
 from .request import Request
 
 #: Planned jobs for each pair that `--until` asks for, where `--count` sets no budget: a fifth of them has to succeed.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ..checkpoints.models import files_named
-from ..errors import BAD_REQUEST, OK, RequestError
-from ..graphs.graph import Workflow
-from ..reporter import Reporter
-from .fleet import fleet
-from .prepare import Site, checked_graph, load_workflow
-from .request import Request
+from ...checkpoints.models import files_named
+from ...errors import BAD_REQUEST, OK, RequestError
+from ...graphs.graph import Workflow
+from ...reporter import Reporter
+from ..preparing.fleet import fleet
+from ..preparing.prepare import Site, checked_graph, load_workflow
+from ..requests.request import Request
 
 
 def check(request: Request, reporter: Reporter) -> int:

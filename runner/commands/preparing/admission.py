@@ -6,17 +6,17 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import Problem, RequestError, ServerError, request_error, server_error
-from ..graphs.graph import Graph, Workflow, copied
-from ..graphs.overrides import Axis, Setting, apply, combinations
-from ..graphs.schema import find_problems
-from ..plans.plan import Job
-from ..reporter import Reporter
-from ..servers.answers import Unclear, Unreachable
-from ..servers.client import Client
-from ..servers.worker import Accepts
+from ...errors import Problem, RequestError, ServerError, request_error, server_error
+from ...graphs.graph import Graph, Workflow, copied
+from ...graphs.overrides import Axis, Setting, apply, combinations
+from ...graphs.schema import find_problems
+from ...plans.plan import Job
+from ...reporter import Reporter
+from ...servers.answers import Unclear, Unreachable
+from ...servers.client import Client
+from ...servers.worker import Accepts
+from ..requests.request import Request
 from .prepare import Prepared, Say, Site, filled_in, prepare
-from .request import Request
 
 
 class Admission:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import Problem, RequestError, did_you_mean, quoted, request_error
-from ..servers.address import shown
+from ...errors import Problem, RequestError, did_you_mean, quoted, request_error
+from ...servers.address import shown
 from .moments import until
 from .plan_file import read_plan
 

@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..cluster.store import Store, as_url
-from ..errors import OK, SOME_JOBS_FAILED, first_of, request_error
-from ..outputs.journal import Journal
-from ..outputs.output import JOURNAL, check_ours, check_place, lies_in, resolved
-from ..outputs.shards.choice import NAMED
-from ..outputs.shards.merge import Merged, merge
-from ..reporter import Reporter
+from ...cluster.store import Store, as_url
+from ...errors import OK, SOME_JOBS_FAILED, first_of, request_error
+from ...outputs.journal import Journal
+from ...outputs.output import JOURNAL, check_ours, check_place, lies_in, resolved
+from ...outputs.shards.choice import NAMED
+from ...outputs.shards.merge import Merged, merge
+from ...reporter import Reporter
 
 
 def merge_shards(out: Path, folders: Sequence[Path], reporter: Reporter) -> int:
@@ -49,7 +49,7 @@ def _merge_store(out: Path, places: Sequence[Path], reporter: Reporter) -> int:
         raise request_error(
             "merge.several_stores", f"{len(places)} places, and one is a store", expected="one store by itself"
         )
-    from ..cluster.home import merge_store
+    from ...cluster.home import merge_store
 
     store = Store(places[0])
     with _journal(out) as journal:

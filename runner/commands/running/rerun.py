@@ -11,27 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from ...nodes.datasets.errors import ReadError
-from ...nodes.datasets.layouts import TEST
-from ...nodes.datasets.names import PART
-from ...nodes.datasets.pictures import read_result
-from ..checkpoints.choose_model import Choice, raise_if
-from ..checkpoints.fetch import fetch
-from ..checkpoints.models import by_file, checkpoint_loaders
-from ..errors import OK, SOME_JOBS_FAILED, Problem, RequestError, request_error
-from ..graphs.graph import Graph, Workflow, canonical_hash, form_of
-from ..graphs.roles import PART_MASK, Roles, find_roles, ordered
-from ..outputs import differences
-from ..outputs.manifest import read, select
-from ..outputs.output import MANIFEST, check_place
-from ..plans.photos import Checked, Photo, check_photos
-from ..plans.plan import Input, Job, Plan
-from ..plans.real_masks import shared_inputs
-from ..reporter import Reporter
-from ..servers.worker import Timing
-from .fleet import fleet
-from .prepare import Prepared, Site, problems_on
-from .request import Request
+from ....nodes.datasets.errors import ReadError
+from ....nodes.datasets.layouts import TEST
+from ....nodes.datasets.names import PART
+from ....nodes.datasets.pictures import read_result
+from ...checkpoints.choose_model import Choice, raise_if
+from ...checkpoints.fetch import fetch
+from ...checkpoints.models import by_file, checkpoint_loaders
+from ...errors import OK, SOME_JOBS_FAILED, Problem, RequestError, request_error
+from ...graphs.graph import Graph, Workflow, canonical_hash, form_of
+from ...graphs.roles import PART_MASK, Roles, find_roles, ordered
+from ...outputs import differences
+from ...outputs.manifest import read, select
+from ...outputs.output import MANIFEST, check_place
+from ...plans.photos import Checked, Photo, check_photos
+from ...plans.plan import Input, Job, Plan
+from ...plans.real_masks import shared_inputs
+from ...reporter import Reporter
+from ...servers.worker import Timing
+from ..preparing.fleet import fleet
+from ..preparing.prepare import Prepared, Site, problems_on
+from ..requests.request import Request
 from .run import drive
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..checkpoints.models import models_directory
-from ..errors import OK, request_error
-from ..extras import require
-from ..outputs.output import lies_in
-from ..reporter import Reporter
+from ...checkpoints.models import models_directory
+from ...errors import OK, request_error
+from ...extras import require
+from ...outputs.output import lies_in
+from ...reporter import Reporter
 
 if TYPE_CHECKING:
-    from ..lora.make import Plan
+    from ...lora.make import Plan
 
 NEEDED = ("torch", "diffusers", "transformers", "peft")
 
@@ -57,10 +57,10 @@ def lora(request: LoraRequest, reporter: Reporter) -> int:
     # Before torch is imported: threads that spin while they wait for each other take a busy machine's time for nothing.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # The room that needs the extra: not before it is known to be there.
-    from ..lora.make import Plan, is_made, make
-    from ..lora.model import device_for, find_base
-    from ..lora.photos import choose
-    from ..lora.settings import defaults, with_options
+    from ...lora.make import Plan, is_made, make
+    from ...lora.model import device_for, find_base
+    from ...lora.photos import choose
+    from ...lora.settings import defaults, with_options
 
     say = reporter.line
     photos = choose(

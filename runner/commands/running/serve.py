@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import INTERRUPTED, NO_SERVER, OK
-from ..reporter import Reporter
+from ...errors import INTERRUPTED, NO_SERVER, OK
+from ...reporter import Reporter
 
 
 def serve(
@@ -18,7 +18,7 @@ def serve(
     follow: str | None = None,
 ) -> int:
     """Start it, say where, and wait for its end or Ctrl-C."""
-    from ..embedded import launch
+    from ...embedded import launch
 
     server = launch.start(
         models=[models] if models is not None else [], data=data, device=device, follow=follow, listen=listen, port=port

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import OK
-from ..reporter import Reporter
+from ...errors import OK
+from ...reporter import Reporter
 
 EVERY = 200
 """After so many pairs a word on how far it is."""
@@ -18,10 +18,10 @@ def report(out: Path, single_file: bool, reporter: Reporter) -> int:
         RequestError: OUT is no run's folder.
     """
     # Late: the pictures' libraries take half a second, which an error about OUT need not wait for.
-    from ..pages.reading import read_run
+    from ...pages.reading import read_run
 
     run = read_run(out)
-    from ..pages.report import write_report
+    from ...pages.report import write_report
 
     def say(done: int) -> None:
         if done % EVERY == 0:

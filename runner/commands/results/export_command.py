@@ -6,12 +6,12 @@ import os
 import shutil
 from pathlib import Path
 
-from ..errors import OK, Problem, StorageError, request_error
-from ..outputs.export import FORMATS
-from ..outputs.export.pairs import read_pairs, split_pairs
-from ..outputs.manifest import read
-from ..outputs.output import MANIFEST, lies_in, no_run
-from ..reporter import Reporter
+from ...errors import OK, Problem, StorageError, request_error
+from ...outputs.export import FORMATS
+from ...outputs.export.pairs import read_pairs, split_pairs
+from ...outputs.manifest import read
+from ...outputs.output import MANIFEST, lies_in, no_run
+from ...reporter import Reporter
 
 
 def export(out: Path, to: str, dest: Path, reporter: Reporter, label: str, val: float, seed: int, link: bool) -> int:

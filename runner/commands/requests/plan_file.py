@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ..errors import RequestError, printable, request_error
+from ...errors import RequestError, printable, request_error
 
 LARGEST = 128 << 10
 DEEPEST = 20

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import time
 
-from ..errors import StorageError
-from ..outputs.journal import Journal
-from ..reporter import Event, Reporter, Several
+from ...errors import StorageError
+from ...outputs.journal import Journal
+from ...reporter import Event, Reporter, Several
 
 EVERY = 5.0
 """Seconds between two signs of life."""

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
-from ..checkpoints.fetch import check_hash, fetch
-from ..checkpoints.models import Model, find, local_path, models_directory, path_of, table
-from ..errors import OK, DefectForgeError, Problem, RequestError
-from ..reporter import Reporter
+from ...checkpoints.fetch import check_hash, fetch
+from ...checkpoints.models import Model, find, local_path, models_directory, path_of, table
+from ...errors import OK, DefectForgeError, Problem, RequestError
+from ...reporter import Reporter
 
 
 def list_all(folder: Path | None, as_json: bool) -> int:

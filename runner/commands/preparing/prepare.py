@@ -7,23 +7,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.choose_lora import lora_settings, strange_loras
-from ..checkpoints.choose_model import Choice, choose, missing_models, raise_if
-from ..checkpoints.families import misfits
-from ..checkpoints.fetch import check_hash, fetch
-from ..checkpoints.models import CHECKPOINT_LOADERS, by_file, files_named, local_path, models_directory
-from ..errors import DefectForgeError, Problem, ServerError, quoted, request_error
-from ..graphs.convert import queue_form
-from ..graphs.graph import Graph, Workflow, load
-from ..graphs.overrides import Axis, Setting, apply, parse_sets, parse_varies
-from ..graphs.roles import find_roles
-from ..graphs.schema import find_problems
-from ..plans.plan import Method, Plan, Selection, plan_of
-from ..servers.client import Client, ServerInfo
-from ..servers.local.launched import Launched
-from .choice import choice_settings, planned
-from .parts import hand_over
-from .request import LIMITS, Request, shard_of
+from ...checkpoints.choose_lora import lora_settings, strange_loras
+from ...checkpoints.choose_model import Choice, choose, missing_models, raise_if
+from ...checkpoints.families import misfits
+from ...checkpoints.fetch import check_hash, fetch
+from ...checkpoints.models import CHECKPOINT_LOADERS, by_file, files_named, local_path, models_directory
+from ...errors import DefectForgeError, Problem, ServerError, quoted, request_error
+from ...graphs.convert import queue_form
+from ...graphs.graph import Graph, Workflow, load
+from ...graphs.overrides import Axis, Setting, apply, parse_sets, parse_varies
+from ...graphs.roles import find_roles
+from ...graphs.schema import find_problems
+from ...plans.plan import Method, Plan, Selection, plan_of
+from ...servers.client import Client, ServerInfo
+from ...servers.local.launched import Launched
+from ..requests.choice import choice_settings, planned
+from ..requests.parts import hand_over
+from ..requests.request import LIMITS, Request, shard_of
 
 Say = Callable[[str], None]
 MOST_DRAWS = LIMITS["count"][1]

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...nodes.datasets.pictures import LIMIT_VARIABLE
-from ..checkpoints.choose_lora import trained_on
-from ..checkpoints.models import by_file, files_named, local_path
-from ..errors import (
+from ....nodes.datasets.pictures import LIMIT_VARIABLE
+from ...checkpoints.choose_lora import trained_on
+from ...checkpoints.models import by_file, files_named, local_path
+from ...errors import (
     INTERRUPTED,
     NO_SERVER,
     OK,
@@ -22,28 +22,28 @@ from ..errors import (
     StorageError,
     request_error,
 )
-from ..graphs.graph import Workflow
-from ..outputs.commit import Committer
-from ..outputs.files import write_whole
-from ..outputs.hashes import remembered_sha256
-from ..outputs.journal import DONE, FAILED, SUBMITTED, Journal, take_stock
-from ..outputs.manifest import Manifest
-from ..outputs.output import JOURNAL, MANIFEST, check_place, check_space, resolved
-from ..outputs.review import settle
-from ..plans.plan import Job, Plan, check_chosen_type
-from ..plans.source import JobSource
-from ..reporter import Reporter
-from ..servers.following import Ending, Events, Limits, follow
-from ..servers.standing import AWAY, UP, Standings
-from ..servers.work.collect import Collector
-from ..servers.work.committing import Committing
-from ..servers.worker import Timing, Worker
-from ..version import version
-from .admission import Admission, admit_all, prepare_for_all
-from .choice import check_keep
-from .fleet import Fleet, fleet_of
-from .prepare import Prepared, Site, each_workflow, load_workflow, selection_of
-from .request import Request
+from ...graphs.graph import Workflow
+from ...outputs.commit import Committer
+from ...outputs.files import write_whole
+from ...outputs.hashes import remembered_sha256
+from ...outputs.journal import DONE, FAILED, SUBMITTED, Journal, take_stock
+from ...outputs.manifest import Manifest
+from ...outputs.output import JOURNAL, MANIFEST, check_place, check_space, resolved
+from ...outputs.review import settle
+from ...plans.plan import Job, Plan, check_chosen_type
+from ...plans.source import JobSource
+from ...reporter import Reporter
+from ...servers.following import Ending, Events, Limits, follow
+from ...servers.standing import AWAY, UP, Standings
+from ...servers.work.collect import Collector
+from ...servers.work.committing import Committing
+from ...servers.worker import Timing, Worker
+from ...version import version
+from ..preparing.admission import Admission, admit_all, prepare_for_all
+from ..preparing.fleet import Fleet, fleet_of
+from ..preparing.prepare import Prepared, Site, each_workflow, load_workflow, selection_of
+from ..requests.choice import check_keep
+from ..requests.request import Request
 from .watching import Watching
 
 

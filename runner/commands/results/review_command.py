@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ..errors import OK, request_error
-from ..explain import of_system
-from ..outputs.marks import Mark, parse_marks
-from ..outputs.review import apply_marks, undo
-from ..reporter import Reporter
+from ...errors import OK, request_error
+from ...explain import of_system
+from ...outputs.marks import Mark, parse_marks
+from ...outputs.review import apply_marks, undo
+from ...reporter import Reporter
 
 
 def review(out: Path, marks: Path | None, back: bool, reporter: Reporter) -> int:

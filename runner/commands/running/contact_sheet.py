@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ...nodes.datasets.pictures import read_photo
+from ....nodes.datasets.pictures import read_photo
 
 CELL, GAP = 256, 6
 RED = np.array([255.0, 40.0, 40.0])

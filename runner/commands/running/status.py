@@ -7,9 +7,9 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from ..amounts import duration, speed
-from ..errors import OK, printable
-from ..watch.journal_view import RunView, as_json, view
+from ...amounts import duration, speed
+from ...errors import OK, printable
+from ...watch.journal_view import RunView, as_json, view
 
 EVERY = 2.0
 

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import OK, request_error
-from ..extras import require
-from ..outputs.output import lies_in
-from ..reporter import Reporter
+from ...errors import OK, request_error
+from ...extras import require
+from ...outputs.output import lies_in
+from ...reporter import Reporter
 
 if TYPE_CHECKING:
-    from ..benefit.detectors.base import Detector
-    from ..benefit.sets.real import RealSet
+    from ...benefit.detectors.base import Detector
+    from ...benefit.sets.real import RealSet
 
 NEEDED = ("sklearn", "torch")
 DEFAULT_K = (0, 1, 3, 6)
@@ -68,15 +68,15 @@ def benefit(request: BenefitRequest, reporter: Reporter) -> int:
     require("benefit", NEEDED, "benefit.not_installed", "the measure")
     _check(request)
     # Rooms that need the extra: not before it is known to be there.
-    from ..benefit.protocol.study import Settings, study
-    from ..benefit.protocol.workers import cores
-    from ..benefit.results.page import write_benefit_page
-    from ..benefit.results.record import as_record
-    from ..benefit.sets.generated import parse, read_generated
-    from ..benefit.sets.leaks import check_leaks
-    from ..benefit.sets.real import read_real
-    from ..benefit.sets.training_records import TrainingRecords
-    from ..checkpoints.models import local_path
+    from ...benefit.protocol.study import Settings, study
+    from ...benefit.protocol.workers import cores
+    from ...benefit.results.page import write_benefit_page
+    from ...benefit.results.record import as_record
+    from ...benefit.sets.generated import parse, read_generated
+    from ...benefit.sets.leaks import check_leaks
+    from ...benefit.sets.real import read_real
+    from ...benefit.sets.training_records import TrainingRecords
+    from ...checkpoints.models import local_path
 
     start = time.monotonic()
     request = _with_drawn(request, reporter)
@@ -124,7 +124,7 @@ def benefit(request: BenefitRequest, reporter: Reporter) -> int:
     write_benefit_page(request.out / "benefit.html", table, results, real, request.single_file)
     for text in (f"left out: {reason}" for reason in left_out):
         reporter.line(text)
-    from ..benefit.results.page import verdicts
+    from ...benefit.results.page import verdicts
 
     for text in verdicts(table):
         reporter.line(text)
@@ -152,7 +152,7 @@ def _with_drawn(request: BenefitRequest, reporter: Reporter) -> BenefitRequest:
     if request.real is not None:
         raise request_error("benefit.two_worlds", "--drawn and --real are both given", mend="choose one")
 
-    from ..nuts import drawn_once
+    from ...nuts import drawn_once
 
     nuts = request.out / "nuts"
     drawn_once(nuts, DRAWN_GOOD, DRAWN_HOLES, DRAWN_SIZE, DRAWN_SEED, reporter.line, n_test_good=DRAWN_TEST)
@@ -211,11 +211,11 @@ def which_k(text: str | None, n_references: int) -> tuple[tuple[int, ...], list[
 
 def detectors(request: BenefitRequest) -> tuple[Detector, Detector | None]:
     """The chosen detector, and PatchCore where the backbone's weights are there."""
-    from ..benefit.detectors.backbone import available
-    from ..benefit.detectors.command import CommandDetector
-    from ..benefit.detectors.head import Head
-    from ..benefit.detectors.patchcore import PatchCore
-    from ..benefit.detectors.unet import UNet
+    from ...benefit.detectors.backbone import available
+    from ...benefit.detectors.command import CommandDetector
+    from ...benefit.detectors.head import Head
+    from ...benefit.detectors.patchcore import PatchCore
+    from ...benefit.detectors.unet import UNet
 
     patchcore = PatchCore(request.device) if available() else None
     if request.detector_command is not None:
@@ -229,7 +229,7 @@ def detectors(request: BenefitRequest) -> tuple[Detector, Detector | None]:
 
 def check_names(names: Sequence[str]) -> None:
     """Each generated set makes rows of its own name."""
-    from ..benefit.protocol.rows import AUGMENTED, CUTPASTE, PERLIN, REAL
+    from ...benefit.protocol.rows import AUGMENTED, CUTPASTE, PERLIN, REAL
 
     for name in names:
         if names.count(name) > 1 or name in (REAL, AUGMENTED, CUTPASTE, PERLIN):
@@ -258,10 +258,10 @@ def make(request: BenefitRequest, real: RealSet, reporter: Reporter) -> list[tup
     Raises:
         RequestError: a run did not finish.
     """
-    from ..graphs.graph import shipped_workflows
-    from .demo import best_generated
-    from .request import Request
-    from .run import run
+    from ...graphs.graph import shipped_workflows
+    from ..requests.request import Request
+    from ..running.demo import best_generated
+    from ..running.run import run
 
     seen = seen_photos(request.out / "seen", real)
     made = []

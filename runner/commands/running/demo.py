@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..checkpoints.choose_model import stand_ins
-from ..checkpoints.fetch import can_generate
-from ..errors import OK
-from ..outputs.manifest import read
-from ..outputs.output import MANIFEST
-from ..reporter import Reporter
+from ...checkpoints.choose_model import stand_ins
+from ...checkpoints.fetch import can_generate
+from ...errors import OK
+from ...outputs.manifest import read
+from ...outputs.output import MANIFEST
+from ...reporter import Reporter
+from ..requests.request import Request
 from .contact_sheet import write_sheet
-from .request import Request
 from .run import run
 
 NUTS, DEFECTIVE, SIZE, SEED = 8, 4, 512, 1
@@ -19,7 +19,7 @@ NUTS, DEFECTIVE, SIZE, SEED = 8, 4, 512, 1
 
 def demo(reporter: Reporter, out: Path, model: str | None = None) -> int:
     """Write a dataset of generated hazelnuts, run `inpaint_latent_noise` over it, and put the results side by side."""
-    from ..nuts import drawn_once
+    from ...nuts import drawn_once
 
     data, results = drawn_once(out / "nuts", NUTS, DEFECTIVE, SIZE, SEED, reporter.line), out / "pairs"
     request = Request(

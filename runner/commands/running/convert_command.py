@@ -7,12 +7,12 @@ import os
 import sys
 from pathlib import Path
 
-from ..errors import OK, Problem, StorageError
-from ..graphs.convert import queue_form
-from ..graphs.graph import Graph, load
-from ..outputs.files import write_whole
-from ..reporter import Reporter
-from .fleet import fleet
+from ...errors import OK, Problem, StorageError
+from ...graphs.convert import queue_form
+from ...graphs.graph import Graph, load
+from ...outputs.files import write_whole
+from ...reporter import Reporter
+from ..preparing.fleet import fleet
 
 
 def convert(workflow: str, servers: tuple[str, ...], out: Path | None, seed: int, reporter: Reporter) -> int:

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..checkpoints.models import models_directory
-from ..errors import ServerError, request_error
-from ..reporter import Reporter
-from ..servers.address import Header, read_headers
-from ..servers.client import Client, ServerInfo
-from ..servers.local.several import launch
+from ...checkpoints.models import models_directory
+from ...errors import ServerError, request_error
+from ...reporter import Reporter
+from ...servers.address import Header, read_headers
+from ...servers.client import Client, ServerInfo
+from ...servers.local.several import launch
+from ..requests.request import Request
 from .prepare import Site
-from .request import Request
 
 UNKNOWN = ServerInfo("unknown", "unknown", "", ())
 

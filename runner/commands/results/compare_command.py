@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..checkpoints.choose_model import inpaints, stand_ins
-from ..checkpoints.fetch import can_generate
-from ..checkpoints.models import by_file, checkpoint_loaders
-from ..errors import INTERRUPTED, OK, SOME_JOBS_FAILED, RequestError, request_error
-from ..graphs.graph import SHIPPED, shipped_workflows
-from ..outputs.output import check_place
-from ..reporter import Reporter
-from ..servers.worker import Timing
-from .admission import prepare_for_all
-from .fleet import Fleet, fleet
-from .prepare import load_workflow
-from .request import Request
-from .run import drive
+from ...checkpoints.choose_model import inpaints, stand_ins
+from ...checkpoints.fetch import can_generate
+from ...checkpoints.models import by_file, checkpoint_loaders
+from ...errors import INTERRUPTED, OK, SOME_JOBS_FAILED, RequestError, request_error
+from ...graphs.graph import SHIPPED, shipped_workflows
+from ...outputs.output import check_place
+from ...reporter import Reporter
+from ...servers.worker import Timing
+from ..preparing.admission import prepare_for_all
+from ..preparing.fleet import Fleet, fleet
+from ..preparing.prepare import load_workflow
+from ..requests.request import Request
+from ..running.run import drive
 
 #: The study's rows in its order, then what came after it. What ships and is not named here follows by name.
 STUDY = (
@@ -87,7 +87,7 @@ def compare(request: CompareRequest, reporter: Reporter) -> int:
             expected="at least one",
             mend=f"the first said: {next(iter(left_out.values()))}",
         )
-    from ..pages.compare import write_comparison
+    from ...pages.compare import write_comparison
 
     page = write_comparison(request.out, done, left_out, request.count, request.single_file)
     reporter.line(f"look at: {page}")
@@ -116,7 +116,7 @@ def chosen_methods(only: Sequence[str]) -> list[str]:
 
 def drawn(request: CompareRequest, reporter: Reporter) -> Path:
     """Nuts of our own, where no photos are given."""
-    from ..nuts import drawn_once
+    from ...nuts import drawn_once
 
     return drawn_once(request.out / "nuts", request.count, DRAWN_DEFECTIVE, DRAWN_SIZE, DRAWN_SEED, reporter.line)
 

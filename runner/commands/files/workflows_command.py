@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..errors import BAD_REQUEST, OK
-from ..graphs import export
-from ..graphs.graph import SHIPPED, shipped_workflows
-from ..reporter import Reporter
+from ...errors import BAD_REQUEST, OK
+from ...graphs import export
+from ...graphs.graph import SHIPPED, shipped_workflows
+from ...reporter import Reporter
 
 
 def list_workflows(reporter: Reporter) -> int:
@@ -29,7 +29,7 @@ def export_workflows(
     servers: tuple[str, ...], check_only: bool, reporter: Reporter, header_file: Path | None = None
 ) -> int:
     """Write workflows/api from the window forms, or (`check_only`) say which are not what they should be."""
-    from .fleet import fleet
+    from ..preparing.fleet import fleet
 
     with fleet(servers, None, reporter, header_file) as ships:
         object_info = ships.sites[0].client.object_info()

@@ -7,18 +7,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..amounts import duration
-from ..errors import OK
-from ..outputs.output import JOURNAL, expected_bytes, nearest_existing, resolved
-from ..outputs.pairs import names
-from ..outputs.shards.reading import Measured, measured
-from ..plans.job import Job
-from ..plans.jobs import Jobs
-from ..plans.plan import Plan
-from ..reporter import Reporter
-from .admission import Admission, admit_all, prepare_for_all
-from .fleet import fleet_of
-from .request import Request
+from ...amounts import duration
+from ...errors import OK
+from ...outputs.output import JOURNAL, expected_bytes, nearest_existing, resolved
+from ...outputs.pairs import names
+from ...outputs.shards.reading import Measured, measured
+from ...plans.job import Job
+from ...plans.jobs import Jobs
+from ...plans.plan import Plan
+from ...reporter import Reporter
+from ..preparing.admission import Admission, admit_all, prepare_for_all
+from ..preparing.fleet import fleet_of
+from ..requests.request import Request
 from .run import checked
 
 FIRST = 5
@@ -119,7 +119,7 @@ def _free(out: Path) -> str:
 
 
 def _done(out: Path, plan: Plan) -> int:
-    from ..outputs.shards.reading import opened
+    from ...outputs.shards.reading import opened
 
     with opened(out) as database:
         done: set[Any] = {row[0] for row in database.execute("SELECT id FROM job WHERE state='done'")}
