@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .layout import Part, UNetLayout
-from .vocabulary import CONTEXT_LENGTH, VOCABULARY_SIZE
+from ..encoders.vocabulary import CONTEXT_LENGTH, VOCABULARY_SIZE
+from ..layout import Part, UNetLayout
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 To get the ids of a text:
 
-    from defectforge.runner.embedded.engine.vocabulary import clip_tokenizer, padded_ids
+    from defectforge.runner.embedded.engine.encoders.vocabulary import clip_tokenizer, padded_ids
     clip_tokenizer()("a hazelnut with a hole")["input_ids"]   # [49406, ..., 49407]: start, words, end
     padded_ids(["a hazelnut", ""])                            # int64 tensor [2, 77], as the text encoder takes it
 

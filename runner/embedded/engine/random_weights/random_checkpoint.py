@@ -4,7 +4,8 @@ The file has the layout that ComfyUI loads unchanged (LDM key names, CLIP-L, a T
 weights are random but not degenerate: the U-Net passes its input on as the noise estimate, up to a random part that
 depends on step, prompt and neighbourhood, so that sampling stays in range and every input changes the picture.
 
-    python -m defectforge.runner.embedded.engine.random_checkpoint FILE.safetensors [--in-channels 9] [--sd15-size]
+    python -m defectforge.runner.embedded.engine.random_weights.random_checkpoint FILE.safetensors \\
+        [--in-channels 9] [--sd15-size]
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Literal
 import torch
 from safetensors.torch import save_file
 
-from .layout import UNetLayout
+from ..layout import UNetLayout
 from .random_tensors import TensorShape, kl_shapes, text_shapes, tiny_vae_shapes, unet_shapes, vision_shapes
 
 UNET, TEXT, VAE = "model.diffusion_model.", "cond_stage_model.transformer.", "first_stage_model."

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import interpolate
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from .state_dicts import StateDict, UnsupportedModelError, count_layers, from_open_clip
+from ..state_dicts import StateDict, UnsupportedModelError, count_layers, from_open_clip
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

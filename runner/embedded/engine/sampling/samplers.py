@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from .. import follows
+from ... import follows
 
 Denoiser = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 #: Called after each model evaluation that starts a step: (step, clean latent, noisy latent).

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import torch
 
-from .layout import UNetLayout
-from .model_sampling import Prediction
-from .state_dicts import UnsupportedModelError, count_layers, renamed
+from ..layout import UNetLayout
+from ..model.model_sampling import Prediction
+from ..state_dicts import UnsupportedModelError, count_layers, renamed
 
 UNET_PREFIX = "model.diffusion_model."
 

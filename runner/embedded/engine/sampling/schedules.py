@@ -14,7 +14,7 @@ import numpy as np
 import scipy.stats
 import torch
 
-from .model_sampling import ModelSampling
+from ..model.model_sampling import ModelSampling
 
 Schedule = Callable[[ModelSampling, int], torch.Tensor]
 

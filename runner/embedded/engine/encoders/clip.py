@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from .model import WeightChange, applied_weights
+from ..model.model import WeightChange, applied_weights
+from ..state_dicts import StateDict, UnsupportedModelError, count_layers, from_open_clip, without_prefix
 from .prompt import EmbeddingLookup, Token, empty_chunk, has_weights, prompt_chunks
-from .state_dicts import StateDict, UnsupportedModelError, count_layers, from_open_clip, without_prefix
 from .vocabulary import END_TOKEN, VOCABULARY_SIZE
 
 Chunks = list[list[Token]]

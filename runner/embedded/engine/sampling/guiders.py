@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from .conditions import Condition, calc_cond_batch, converted, processed
-from .model import EmbeddedModel
-from .patching import call_wrapped, copied, merged
+from ..model.conditions import Condition, calc_cond_batch, converted, processed
+from ..model.model import EmbeddedModel
+from ..model.patching import call_wrapped, copied, merged
+from ..tensors import as_noise_mask
 from .samplers import SAMPLERS, SamplerFunction
-from .tensors import as_noise_mask
 
 #: Called at each step: (step, clean latent, noisy latent, total steps). May raise to interrupt.
 Callback = Callable[[int, torch.Tensor, torch.Tensor, int], None]

@@ -17,10 +17,10 @@ import torch
 from diffusers import ControlNetModel
 from torch import Tensor
 
-from ..core_nodes.resize import resized
+from ...core_nodes.resize import resized
+from ..layout import UNetLayout
+from ..state_dicts import StateDict, UnsupportedModelError, read_state_dict, renamed, without_prefix
 from .detect import UNET_PREFIX, diffusers_layout, read_layout
-from .layout import UNetLayout
-from .state_dicts import StateDict, UnsupportedModelError, read_state_dict, renamed, without_prefix
 
 PREFIX = "control_model."
 _DIFFUSERS_MARK = "controlnet_cond_embedding.conv_in.weight"

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
-from .clip import Clip, clip_from_state_dict
-from .clip_vision import ClipVision, clip_vision_from_state_dict
+from ..encoders.clip import Clip, clip_from_state_dict
+from ..encoders.clip_vision import ClipVision, clip_vision_from_state_dict
+from ..encoders.prompt import EmbeddingLookup
+from ..encoders.vae import Vae, vae_from_state_dict
+from ..model.diffusion import DiffusionModel
+from ..model.model import EmbeddedModel
+from ..model.model_sampling import ModelSampling
+from ..model.unet import LatentUNet
+from ..state_dicts import read_state_dict, without_prefix
 from .detect import UNET_PREFIX, detect_prediction, detect_unet, with_prefix
-from .diffusion import DiffusionModel
-from .model import EmbeddedModel
-from .model_sampling import ModelSampling
-from .prompt import EmbeddingLookup
-from .state_dicts import read_state_dict, without_prefix
-from .unet import LatentUNet
-from .vae import Vae, vae_from_state_dict
 
 VAE_PREFIX = "first_stage_model."
 VISION_PREFIX = "embedder.model."

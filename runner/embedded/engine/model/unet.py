@@ -10,10 +10,10 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
 
+from ..layout import BlockName, Part, UNetLayout
+from ..state_dicts import renamed
 from .attention import PatchableAttention
-from .layout import BlockName, Part, UNetLayout
 from .patching import call_wrapped
-from .state_dicts import renamed
 
 Options = dict[str, Any]
 Control = Mapping[str, list["torch.Tensor | None"]]

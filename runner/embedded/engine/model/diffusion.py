@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from ..core_nodes.resize import resized
+from ...core_nodes.resize import resized
+from ..layout import UNetLayout
+from ..tensors import resampled_to
 from .conditions import CrossAttentionCond, NoiseShapeCond, RegularCond
-from .layout import UNetLayout
 from .model_sampling import ModelSampling
 from .patching import call_wrapped
-from .tensors import resampled_to
 from .unclip import NoiseAugmentation, unclip_vector
 from .unet import LatentUNet
 

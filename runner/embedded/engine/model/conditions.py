@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..core_nodes.resize import repeat_to_batch, resized
+from ...core_nodes.resize import repeat_to_batch, resized
 from .patching import call_wrapped, copied, merged
 
 Condition = dict[str, Any]

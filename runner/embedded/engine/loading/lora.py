@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from ...checkpoints.lora_files import metadata_of, training_record
-from .clip import Clip
-from .model import EmbeddedModel, WeightChange
-from .state_dicts import StateDict, UnsupportedModelError, read_state_dict
+from ....checkpoints.lora_files import metadata_of, training_record
+from ..encoders.clip import Clip
+from ..model.model import EmbeddedModel, WeightChange
+from ..state_dicts import StateDict, UnsupportedModelError, read_state_dict
 
 #: (up, down, core) under the suffixes of one convention.
 _SUFFIXES = (

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ....nodes import host
-from .diffusion import LatentFormat
+from .....nodes import host
+from ..model.diffusion import LatentFormat
+from ..model.model import EmbeddedModel
 from .guiders import Callback, CFGGuider, Sampler
-from .model import EmbeddedModel
 from .schedules import partial_schedule
 
 Latent = dict[str, Any]

@@ -9,8 +9,8 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
-from .state_dicts import UnsupportedModelError
-from .tensors import cropped_to_multiple
+from ..state_dicts import UnsupportedModelError
+from ..tensors import cropped_to_multiple
 
 #: Pictures of this many pixels altogether go through at once; more of them only cost memory.
 PIXELS_AT_ONCE = 4 * 512 * 512
