@@ -102,7 +102,7 @@ def _generate(model: Model, target: Path) -> None:
 
 def _random_checkpoint(model: Model, path: Path) -> None:
     """In a process of its own: it needs torch, the runner does without."""
-    module = f"{__package__.removesuffix('.checkpoints')}.embedded.engine.random_checkpoint"
+    module = f"{__package__.removesuffix('.checkpoints')}.embedded.engine.random_weights.random_checkpoint"
     command = [sys.executable, "-m", module, str(path), *RANDOM_OPTIONS[model.kind]]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -26,7 +26,7 @@ MODELS = click.option("--models", "folder", type=FOLDER, help="Models folder, if
 @click.option("--json", "as_json", is_flag=True, help="The table as JSON.")
 def list_models(folder: Path | None = None, as_json: bool = False) -> int:
     """Every model: file, folder, address, hash, working size."""
-    from ..commands.models_command import list_all
+    from ..commands.files.models_command import list_all
 
     return guarded(make_reporter(False), lambda: list_all(folder, as_json))
 
@@ -36,7 +36,7 @@ def list_models(folder: Path | None = None, as_json: bool = False) -> int:
 @MODELS
 def verify(names: tuple[str, ...], folder: Path | None) -> int:
     """Check the files that are there against their hashes."""
-    from ..commands.models_command import verify_all
+    from ..commands.files.models_command import verify_all
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: verify_all(names, folder, reporter))
@@ -47,7 +47,7 @@ def verify(names: tuple[str, ...], folder: Path | None) -> int:
 @MODELS
 def fetch(name: str, folder: Path | None) -> int:
     """Write (our own models) or download (all others) the file of model NAME."""
-    from ..commands.models_command import fetch_one
+    from ..commands.files.models_command import fetch_one
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: fetch_one(name, folder, reporter))
@@ -58,7 +58,7 @@ def fetch(name: str, folder: Path | None) -> int:
 def workflows(context: click.Context) -> None:
     """The workflows that come along."""
     if context.invoked_subcommand is None:
-        from ..commands.workflows_command import list_workflows
+        from ..commands.files.workflows_command import list_workflows
 
         reporter = make_reporter(False)
         guarded(reporter, lambda: list_workflows(reporter))
@@ -70,7 +70,7 @@ def workflows(context: click.Context) -> None:
 @click.option("--check", "check_only", is_flag=True, help="Write nothing; exit code 2 if one is not up to date.")
 def export(server: tuple[str, ...], header_file: Path | None, check_only: bool) -> int:
     """Make the queue forms (workflows/api) from the window forms (workflows)."""
-    from ..commands.workflows_command import export_workflows
+    from ..commands.files.workflows_command import export_workflows
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: export_workflows(server, check_only, reporter, header_file))

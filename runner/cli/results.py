@@ -32,7 +32,7 @@ from .base import FOLDER, HEADER_FILE, cli, guarded
 @click.option("--link", is_flag=True, help="Symbolic links to the run's pictures instead of copies.")
 def export_pairs(out: Path, to: str, dest: Path, label: str, val: float, seed: int, link: bool) -> int:
     """The pairs of a run in a format that detectors read; no source photo is in both training and validation."""
-    from ..commands.export_command import export as write_export
+    from ..commands.results.export_command import export as write_export
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: write_export(out, to, dest, reporter, label, val, seed, link))
@@ -70,8 +70,8 @@ def export_pairs(out: Path, to: str, dest: Path, label: str, val: float, seed: i
 @click.option("--single-file", is_flag=True, help="Pictures inside the page.")
 def benefit(type_: str | None, **options: Any) -> int:
     """Does a detector gain from generated pairs? Trained with and without them, tested on photos nothing has seen."""
-    from ..commands.benefit_command import BenefitRequest
-    from ..commands.benefit_command import benefit as measure
+    from ..commands.results.benefit_command import BenefitRequest
+    from ..commands.results.benefit_command import benefit as measure
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: measure(BenefitRequest(type=type_, **options), reporter))
@@ -82,7 +82,7 @@ def benefit(type_: str | None, **options: Any) -> int:
 @click.option("--single-file", is_flag=True, help="Pictures inside the page, at 512 px.")
 def report(out: Path, single_file: bool) -> int:
     """A page of a run's pairs, OUT/report.html: to look at, to filter, to mark. Also while the run goes on."""
-    from ..commands.report_command import report as write_report
+    from ..commands.results.report_command import report as write_report
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: write_report(out, single_file, reporter))
@@ -97,7 +97,7 @@ def review(out: Path, marks: Path | None, undo: bool) -> int:
 
     Rejected pairs go to OUT/rejected, their lines into the journal; --undo brings them back byte for byte.
     """
-    from ..commands.review_command import review as apply_review
+    from ..commands.results.review_command import review as apply_review
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: apply_review(out, marks, undo, reporter))
@@ -118,8 +118,8 @@ def review(out: Path, marks: Path | None, undo: bool) -> int:
 @click.option("--single-file", is_flag=True, help="Pictures inside the page.")
 def compare(type_: str | None, **options: Any) -> int:
     """Every method on the same photos, masks and seeds: one page, a row a photo, a column a method."""
-    from ..commands.compare_command import CompareRequest
-    from ..commands.compare_command import compare as compare_methods
+    from ..commands.results.compare_command import CompareRequest
+    from ..commands.results.compare_command import compare as compare_methods
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: compare_methods(CompareRequest(type=type_, **options), reporter))
@@ -153,8 +153,8 @@ def lora(type_: str, **options: Any) -> int:
     FILE is in the format of ComfyUI's LoRA loaders; FILE.training holds samples on the way. Photos that were trained on
     are recorded in the file, and `defectforge benefit` refuses them in a test set.
     """
-    from ..commands.lora_command import LoraRequest
-    from ..commands.lora_command import lora as train_lora
+    from ..commands.results.lora_command import LoraRequest
+    from ..commands.results.lora_command import lora as train_lora
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: train_lora(LoraRequest(type=type_, **options), reporter))

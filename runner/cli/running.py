@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from ..commands.moments import seconds, until
-from ..commands.request import Request, with_plan_file
+from ..commands.requests.moments import seconds, until
+from ..commands.requests.request import Request, with_plan_file
 from ..embedded.follows import CHOICES
 from ..errors import RequestError
 from ..reporting import make_reporter
@@ -97,7 +97,7 @@ def run(
         give_up = {} if patience is None else {"give_up": seconds(patience, "--patience")}
         # Late: a plan that is wrong is told before the second that this takes.
         if dry:
-            from ..commands.dry_run import dry_run
+            from ..commands.running.dry_run import dry_run
 
             return dry_run(request, reporter)
         if cluster is not None:
@@ -105,7 +105,7 @@ def run(
             from ..cluster.program import Cluster
 
             return run_on_cluster(request, Cluster(cluster, store, shard_size, stations), reporter)
-        from ..commands.run import run as run_request
+        from ..commands.running.run import run as run_request
         from ..servers.worker import Timing
 
         return run_request(request, reporter, Timing(stall=stall_seconds, **give_up))
@@ -127,7 +127,7 @@ def check(workflow: str, as_json: bool, set_: tuple[str, ...], **options: Any) -
 
     WORKFLOW is what `run` takes: a saved file or picture, "-", or a name that comes along.
     """
-    from ..commands.check import check as check_request
+    from ..commands.running.check import check as check_request
 
     reporter = make_reporter(as_json)
     request = Request(workflow=workflow, set=set_, **options)
@@ -144,7 +144,7 @@ def convert(workflow: str, server: tuple[str, ...], seed: int, out: Path | None)
 
     WORKFLOW is a saved workflow, a PNG or WEBP that ComfyUI saved, "-" for standard input, or a name that comes along.
     """
-    from ..commands.convert_command import convert as convert_request
+    from ..commands.running.convert_command import convert as convert_request
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: convert_request(workflow, server, out, seed, reporter))
@@ -163,7 +163,7 @@ def rerun(manifest: str, as_json: bool, **options: Any) -> int:
 
     Says for each whether the pixels are the same.
     """
-    from ..commands.rerun import rerun as rerun_records
+    from ..commands.running.rerun import rerun as rerun_records
 
     reporter = make_reporter(as_json)
     return guarded(reporter, lambda: rerun_records(manifest, reporter, **options))
@@ -180,7 +180,7 @@ def serve(
     port: int, listen: str, models: Path | None, data: tuple[Path, ...], device: str | None, follow: str | None
 ) -> int:
     """Run the embedded server by itself until Ctrl-C."""
-    from ..commands.serve import serve as serve_forever
+    from ..commands.running.serve import serve as serve_forever
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: serve_forever(reporter, port, listen, models, data, device, follow))
@@ -191,7 +191,7 @@ def serve(
 @click.option("--model", help="Checkpoint; by default the miniature.")
 def demo(out: Path, model: str | None) -> int:
     """The main job on generated nuts: dataset, server, run, contact sheet. Needs nothing but this program."""
-    from ..commands.demo import demo as show
+    from ..commands.running.demo import demo as show
 
     reporter = make_reporter(False)
     return guarded(reporter, lambda: show(reporter, out, model))
@@ -206,7 +206,7 @@ def merge(out: Path, shards: tuple[Path, ...], as_json: bool) -> int:
 
     Names what is missing or double (exit code 1). The same command goes on after an interruption, and with more shards.
     """
-    from ..commands.merge_command import merge_shards
+    from ..commands.running.merge_command import merge_shards
 
     reporter = make_reporter(as_json)
     return guarded(reporter, lambda: merge_shards(out, shards, reporter))
@@ -218,6 +218,6 @@ def merge(out: Path, shards: tuple[Path, ...], as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object (with --watch: a line each time).")
 def status(out: Path, watch: bool, as_json: bool) -> int:
     """How far the run into OUT is: jobs, servers, speed, failures. From another shell; reads the journal only."""
-    from ..commands.status import status as show
+    from ..commands.running.status import status as show
 
     return guarded(make_reporter(False), lambda: show(out, watch, as_json))

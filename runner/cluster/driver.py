@@ -11,9 +11,9 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from ..commands.merge_command import tell
-from ..commands.prepare import each_workflow, load_workflow, selection_of
-from ..commands.request import Request
+from ..commands.preparing.prepare import each_workflow, load_workflow, selection_of
+from ..commands.requests.request import Request
+from ..commands.running.merge_command import tell
 from ..errors import NO_SERVER, OK, SOME_JOBS_FAILED, DefectForgeError, RequestError, request_error, server_error
 from ..outputs.journal import Journal
 from ..outputs.output import JOURNAL, check_place, resolved

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..commands.fleet import Fleet, fleet, launching_of
-from ..commands.prepare import Site, prepare
-from ..commands.request import Request
-from ..commands.run import run_on
+from ..commands.preparing.fleet import Fleet, fleet, launching_of
+from ..commands.preparing.prepare import Site, prepare
+from ..commands.requests.request import Request
+from ..commands.running.run import run_on
 from ..errors import BAD_REQUEST, OK, SOME_JOBS_FAILED, DefectForgeError, Problem
 from ..explain import explained
 from ..graphs.graph import Workflow

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..checkpoints.fetch import check_hash, fetch
 from ..checkpoints.models import Model, by_file, find, local_path, models_directory, table
-from ..embedded.engine.checkpoint import load_checkpoint
-from ..embedded.engine.model_sampling import ModelSampling
+from ..embedded.engine.loading.checkpoint import load_checkpoint
+from ..embedded.engine.model.model_sampling import ModelSampling
 from ..embedded.engine.state_dicts import UnsupportedModelError
 from ..errors import request_error
 from ..outputs.hashes import remembered_sha256

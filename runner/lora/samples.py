@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from ...nodes.algorithms.compositing.crops import crop, crop_mask, whole_photo
 from ...nodes.algorithms.compositing.fills import LATENT_SCALE
 from ...nodes.algorithms.pixels import to_u8
-from ..embedded.engine.sampling import ksampler
+from ..embedded.engine.sampling.sampling import ksampler
 from ..plans.photos import as_problems
 from .adapters import Adapters
 from .model import Trainee

@@ -104,7 +104,7 @@ def comfyui(models: Path, base: Path, device: str = "cpu") -> Iterator[str]:
 def main() -> None:
     """Runs the pairs and prints them."""
     from defectforge.runner.embedded import launch
-    from defectforge.runner.embedded.engine.random_checkpoint import write
+    from defectforge.runner.embedded.engine.random_weights.random_checkpoint import write
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=Path, required=True)

@@ -31,7 +31,7 @@ from defectforge.nodes.algorithms.reference.bank import BankCache
 from defectforge.nodes.reference.adapter import attach
 from defectforge.nodes.reference.config import build_references
 from defectforge.runner.embedded.engine.layout import UNetLayout
-from defectforge.runner.embedded.engine.random_checkpoint import SMALL, write, write_sd15_size
+from defectforge.runner.embedded.engine.random_weights.random_checkpoint import SMALL, write, write_sd15_size
 from reference_harness import Embedded
 
 #: name -> settings of the reference, whether its features are already there.

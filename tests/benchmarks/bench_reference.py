@@ -44,12 +44,12 @@ VARIANTS: dict[str, tuple[dict[str, Any], bool, float | None]] = {
 
 def build(dtype: torch.dtype, device: torch.device, layout: Any = None) -> Any:
     """A MODEL of SD 1.5's size (or of another `UNetLayout`) with random weights."""
-    from defectforge.runner.embedded.engine.diffusion import DiffusionModel
     from defectforge.runner.embedded.engine.layout import UNetLayout
-    from defectforge.runner.embedded.engine.model import EmbeddedModel
-    from defectforge.runner.embedded.engine.model_sampling import ModelSampling
-    from defectforge.runner.embedded.engine.random_tensors import unet_shapes
-    from defectforge.runner.embedded.engine.unet import LatentUNet
+    from defectforge.runner.embedded.engine.model.diffusion import DiffusionModel
+    from defectforge.runner.embedded.engine.model.model import EmbeddedModel
+    from defectforge.runner.embedded.engine.model.model_sampling import ModelSampling
+    from defectforge.runner.embedded.engine.model.unet import LatentUNet
+    from defectforge.runner.embedded.engine.random_weights.random_tensors import unet_shapes
 
     layout = layout or UNetLayout()
     weights = {}

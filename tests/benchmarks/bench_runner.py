@@ -37,8 +37,8 @@ if "defectforge" not in sys.modules:
     sys.modules["defectforge"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["defectforge"])
 
-from defectforge.runner.commands.request import Request  # noqa: E402
-from defectforge.runner.commands.run import run  # noqa: E402
+from defectforge.runner.commands.requests.request import Request  # noqa: E402
+from defectforge.runner.commands.running.run import run  # noqa: E402
 from defectforge.runner.embedded import launch  # noqa: E402
 from defectforge.runner.nuts import write_dataset  # noqa: E402
 from defectforge.runner.reporter import Reporter  # noqa: E402

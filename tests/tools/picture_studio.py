@@ -89,14 +89,14 @@ class Studio:
     @cached_property
     def model(self) -> Any:
         """The checkpoint's model, text encoder and VAE."""
-        from defectforge.runner.embedded.engine.checkpoint import load_checkpoint
+        from defectforge.runner.embedded.engine.loading.checkpoint import load_checkpoint
 
         assert self.checkpoint_file is not None
         return load_checkpoint(self.checkpoint_file)
 
     def sample(self, model: Any, latent: dict[str, Any], denoise: float = 1.0) -> Tensor:
         """What Sampler and Decode of the shipped workflows do."""
-        from defectforge.runner.embedded.engine.sampling import ksampler
+        from defectforge.runner.embedded.engine.sampling.sampling import ksampler
 
         positive, negative = (self.model.clip.encode(text) for text in ("defective hazelnut with hole", ""))
         settings = (self.seed, 20, self.cfg, "euler_ancestral", "normal")

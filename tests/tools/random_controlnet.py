@@ -39,7 +39,7 @@ def ldm(unet: Mapping[str, NDArray[Any]]) -> Tensors:
 def diffusers(unet: Mapping[str, NDArray[Any]]) -> Tensors:
     """The same ControlNet in diffusers' words."""
     import torch
-    from defectforge.runner.embedded.engine import controlnet
+    from defectforge.runner.embedded.engine.loading import controlnet
 
     state = {k.removeprefix("control_model."): torch.from_numpy(v) for k, v in ldm(unet).items()}
     layout = controlnet._layout_of(state, "it")

@@ -106,12 +106,12 @@ class Embedded:
         host.install(EmbeddedHost(version="test", device="cpu"))
 
     def model(self, architecture: Architecture = SD15) -> tuple[Any, dict[str, torch.Tensor]]:
-        from defectforge.runner.embedded.engine.diffusion import DiffusionModel
         from defectforge.runner.embedded.engine.layout import UNetLayout
-        from defectforge.runner.embedded.engine.model import EmbeddedModel
-        from defectforge.runner.embedded.engine.model_sampling import ModelSampling
-        from defectforge.runner.embedded.engine.random_tensors import unet_shapes
-        from defectforge.runner.embedded.engine.unet import LatentUNet
+        from defectforge.runner.embedded.engine.model.diffusion import DiffusionModel
+        from defectforge.runner.embedded.engine.model.model import EmbeddedModel
+        from defectforge.runner.embedded.engine.model.model_sampling import ModelSampling
+        from defectforge.runner.embedded.engine.model.unet import LatentUNet
+        from defectforge.runner.embedded.engine.random_weights.random_tensors import unet_shapes
 
         assert architecture.head_channels in (None, 64) and architecture.vector is None, "not in the embedded server"
         layout = UNetLayout(
@@ -130,7 +130,7 @@ class Embedded:
         return model, {name: value.clone() for name, value in weights.items()}
 
     def guider(self, model: Any, conds: dict[str, list[Any]], cfg: float, cfg2: float = 1.0) -> Any:
-        from defectforge.runner.embedded.engine.guiders import CFGGuider, DualCFGGuider
+        from defectforge.runner.embedded.engine.sampling.guiders import CFGGuider, DualCFGGuider
 
         if "middle" in conds:
             dual = DualCFGGuider(model)
@@ -143,7 +143,7 @@ class Embedded:
         return guider
 
     def sampler(self, name: str = "euler") -> Any:
-        from defectforge.runner.embedded.engine.guiders import Sampler
+        from defectforge.runner.embedded.engine.sampling.guiders import Sampler
 
         return Sampler.named(name)
 

@@ -20,7 +20,7 @@ from typing import Any
 from defectforge.runner.checkpoints import miniature
 from defectforge.runner.checkpoints.choose_model import inpaints
 from defectforge.runner.checkpoints.models import checkpoint_loaders
-from defectforge.runner.commands.compare_command import ON_REQUEST
+from defectforge.runner.commands.results.compare_command import ON_REQUEST
 from defectforge.runner.embedded import launch
 from defectforge.runner.graphs.export import api_path
 from defectforge.runner.graphs.graph import SHIPPED, shipped_workflows

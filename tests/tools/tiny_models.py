@@ -44,8 +44,8 @@ def fade(state: State, layer: str) -> None:
 
 def sdxl_unet(in_channels: int, generator: torch.Generator) -> State:
     """SDXL's arrangement of blocks, one attention head wide; its noise estimate is mostly its input."""
-    from defectforge.runner.embedded.engine import random_checkpoint, random_tensors
     from defectforge.runner.embedded.engine.layout import UNetLayout
+    from defectforge.runner.embedded.engine.random_weights import random_checkpoint, random_tensors
 
     layout = UNetLayout(
         in_channels=in_channels,
@@ -64,7 +64,7 @@ def sdxl_unet(in_channels: int, generator: torch.Generator) -> State:
 
 
 def sdxl(generator: torch.Generator) -> State:
-    from defectforge.runner.embedded.engine import random_tensors as tensors
+    from defectforge.runner.embedded.engine.random_weights import random_tensors as tensors
 
     vae = drawn(tensors.tiny_vae_shapes(), generator, "first_stage_model.")
     fade(vae, "first_stage_model.taesd_encoder.14")
@@ -117,7 +117,7 @@ def random_like(module: torch.nn.Module, generator: torch.Generator) -> State:
 
 def flux2_vae(generator: torch.Generator) -> State:
     """FLUX.2's autoencoder: 32 channels at an eighth, folded to 128 at a sixteenth and normalised; a narrow decoder."""
-    from defectforge.runner.embedded.engine.random_tensors import kl_shapes
+    from defectforge.runner.embedded.engine.random_weights.random_tensors import kl_shapes
 
     channels = {"encoder.conv_out": (64, 0), "quant_conv": (64, 64), "post_quant_conv": (32, 32)}
     shapes = [s for s in kl_shapes(128) if s.name.startswith(("encoder.", "quant_conv."))]

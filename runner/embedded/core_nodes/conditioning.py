@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch.nn.functional import interpolate
 
-from ..engine.clip import Clip
-from ..engine.clip_vision import ClipVision, ClipVisionOutput
+from ..engine.encoders.clip import Clip
+from ..engine.encoders.clip_vision import ClipVision, ClipVisionOutput
+from ..engine.encoders.vae import Vae
 from ..engine.state_dicts import UnsupportedModelError
 from ..engine.tensors import cropped_to_multiple
-from ..engine.vae import Vae
 from ..execution.registry import core_node
 from .resize import MAX_RESOLUTION
 

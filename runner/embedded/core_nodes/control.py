@@ -6,10 +6,10 @@ from torch import Tensor
 
 from ....nodes import host
 from .. import folders
-from ..engine.checkpoint import compute_dtype
-from ..engine.controlnet import Control, load_controlnet
-from ..engine.model import EmbeddedModel
-from ..engine.vae import Vae
+from ..engine.encoders.vae import Vae
+from ..engine.loading.checkpoint import compute_dtype
+from ..engine.loading.controlnet import Control, load_controlnet
+from ..engine.model.model import EmbeddedModel
 from ..execution.registry import core_node
 from .conditioning import CONDITIONING, STRENGTH, Conditioning
 from .loaders import choice_of

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.nn.functional import conv2d
 
+from ..engine.encoders.vae import Vae
 from ..engine.tensors import cropped_to_multiple
-from ..engine.vae import Vae
 from ..execution.registry import core_node
 from .composite import composite
 from .conditioning import hole_greyed, mask_at

@@ -12,13 +12,13 @@ import torch
 
 from ....nodes import host
 from .. import folders
-from ..engine.checkpoint import Checkpoint, load_checkpoint, load_diffusion_model
-from ..engine.clip import Clip, clip_from_state_dict
-from ..engine.clip_vision import ClipVision, clip_vision_from_state_dict
-from ..engine.lora import apply_lora
-from ..engine.model import EmbeddedModel
+from ..engine.encoders.clip import Clip, clip_from_state_dict
+from ..engine.encoders.clip_vision import ClipVision, clip_vision_from_state_dict
+from ..engine.encoders.vae import Vae, vae_from_state_dict
+from ..engine.loading.checkpoint import Checkpoint, load_checkpoint, load_diffusion_model
+from ..engine.loading.lora import apply_lora
+from ..engine.model.model import EmbeddedModel
 from ..engine.state_dicts import UnsupportedModelError, read_state_dict
-from ..engine.vae import Vae, vae_from_state_dict
 from ..execution.memory import collect
 from ..execution.registry import core_node
 

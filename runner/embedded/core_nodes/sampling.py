@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from ..engine.differential import differential_mask
-from ..engine.guiders import BasicGuider, CFGGuider, DualCFGGuider, Sampler
-from ..engine.model import EmbeddedModel
-from ..engine.samplers import SAMPLERS
-from ..engine.sampling import ComfyNoise, EmptyNoise, Latent, ksampler, sample_with
-from ..engine.schedules import SCHEDULES, partial_schedule
+from ..engine.model.model import EmbeddedModel
+from ..engine.sampling.differential import differential_mask
+from ..engine.sampling.guiders import BasicGuider, CFGGuider, DualCFGGuider, Sampler
+from ..engine.sampling.samplers import SAMPLERS
+from ..engine.sampling.sampling import ComfyNoise, EmptyNoise, Latent, ksampler, sample_with
+from ..engine.sampling.schedules import SCHEDULES, partial_schedule
 from ..execution.registry import core_node
 
 SAMPLER_NAMES, SCHEDULER_NAMES = list(SAMPLERS), list(SCHEDULES)

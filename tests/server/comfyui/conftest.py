@@ -59,7 +59,7 @@ def checkpoints(request: pytest.FixtureRequest, write_captioner: Callable[[Path]
             command = [
                 sys.executable,
                 "-m",
-                "defectforge.runner.embedded.engine.random_checkpoint",
+                "defectforge.runner.embedded.engine.random_weights.random_checkpoint",
                 str(part),
                 *options,
             ]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from defectforge.runner.embedded import launch
-from defectforge.runner.embedded.engine.samplers import SAMPLERS
-from defectforge.runner.embedded.engine.schedules import SCHEDULES
+from defectforge.runner.embedded.engine.sampling.samplers import SAMPLERS
+from defectforge.runner.embedded.engine.sampling.schedules import SCHEDULES
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 

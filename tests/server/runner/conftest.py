@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import requests
 from defectforge.runner.cli import guarded
-from defectforge.runner.commands.request import Request
-from defectforge.runner.commands.run import run
+from defectforge.runner.commands.requests.request import Request
+from defectforge.runner.commands.running.run import run
 from defectforge.runner.nuts import write_dataset
 from defectforge.runner.reporter import Reporter
 from defectforge.runner.servers.worker import Timing

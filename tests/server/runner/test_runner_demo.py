@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from defectforge.runner.commands.demo import NUTS, SIZE, best_generated
+from defectforge.runner.commands.running.demo import NUTS, SIZE, best_generated
 from defectforge.runner.errors import OK
 from PIL import Image
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from defectforge.runner.commands import fleet
+from defectforge.runner.commands.preparing import fleet
 from defectforge.runner.graphs.graph import SHIPPED
 from defectforge.runner.servers.worker import Timing
 from hypothesis import HealthCheck, Phase, given, settings

@@ -11,8 +11,8 @@ from typing import Any
 
 import psutil
 import pytest
-from defectforge.runner.commands.fleet import launching_of
-from defectforge.runner.commands.request import Request
+from defectforge.runner.commands.preparing.fleet import launching_of
+from defectforge.runner.commands.requests.request import Request
 from defectforge.runner.errors import BAD_REQUEST, OK, RequestError
 from defectforge.runner.servers.local import comfyui, gpus
 

@@ -22,8 +22,8 @@ from defectforge.nodes.algorithms import masks
 from defectforge.nodes.algorithms.compositing import crops, fills
 from defectforge.nodes.algorithms.placement import holes
 from defectforge.runner.checkpoints import miniature
-from defectforge.runner.embedded.engine.checkpoint import Checkpoint, load_checkpoint
-from defectforge.runner.embedded.engine.sampling import ksampler
+from defectforge.runner.embedded.engine.loading.checkpoint import Checkpoint, load_checkpoint
+from defectforge.runner.embedded.engine.sampling.sampling import ksampler
 from defectforge.runner.nuts import View, draw_defect, draw_nut
 from defectforge.runner.nuts.photo import Nut
 from defectforge.runner.nuts.shape import look

@@ -20,7 +20,7 @@ from captions import INSTRUCTIONS
 from classifier import trained_classifier
 from defectforge.runner.checkpoints import miniature
 from defectforge.runner.embedded.core_nodes import conditioning, sampling
-from defectforge.runner.embedded.engine.checkpoint import load_checkpoint
+from defectforge.runner.embedded.engine.loading.checkpoint import load_checkpoint
 from defectforge.runner.nuts import draw_defect, draw_nut
 from evaluate import CFG, DOCS, HELD_OUT, SAMPLER, SCHEDULER, SIDE, STEPS, Bench, as_image, inpainting, psnr, save_sheet
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from defectforge.runner.checkpoints import random_text_encoder
-from defectforge.runner.embedded.engine.vocabulary import padded_ids
+from defectforge.runner.embedded.engine.encoders.vocabulary import padded_ids
 from transformers import CLIPTextConfig, CLIPTextModel
 
 

@@ -16,8 +16,8 @@ from cache import VISIBLE, pose
 from captions import INSTRUCTIONS, weighted
 from common import load_pool, save_atomically
 from defectforge.runner.checkpoints import random_vision_encoder
-from defectforge.runner.embedded.engine.clip_vision import clip_vision_from_state_dict
-from defectforge.runner.embedded.engine.unclip import NoiseAugmentation
+from defectforge.runner.embedded.engine.encoders.clip_vision import clip_vision_from_state_dict
+from defectforge.runner.embedded.engine.model.unclip import NoiseAugmentation
 from defectforge.runner.nuts import KINDS
 from scipy import ndimage
 from trained import TrainedVae

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from defectforge.runner.benefit.real import RealSet, read_real
+from defectforge.runner.benefit.sets.real import RealSet, read_real
 from defectforge.runner.nuts import write_dataset
 from numpy.typing import NDArray
 from PIL import Image

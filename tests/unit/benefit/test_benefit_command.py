@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from defectforge.runner.benefit.detectors.backbone import available
-from defectforge.runner.benefit.real import RealSet
-from defectforge.runner.commands.benefit_command import BenefitRequest, benefit, seen_photos, which_k
+from defectforge.runner.benefit.sets.real import RealSet
+from defectforge.runner.commands.results.benefit_command import BenefitRequest, benefit, seen_photos, which_k
 from defectforge.runner.errors import BAD_REQUEST, OK, RequestError
 from defectforge.runner.plans.photos import Category
 from defectforge.runner.reporter import Reporter
@@ -145,7 +145,7 @@ def test_patchcore_without_weights_is_said(measure: Measure, monkeypatch: pytest
 
 def test_drawn_nuts_are_a_world_of_their_own(measure: Measure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in {"GOOD": 4, "HOLES": 4, "TEST": 2, "SIZE": 64}.items():
-        monkeypatch.setattr(f"defectforge.runner.commands.benefit_command.DRAWN_{name}", value)
+        monkeypatch.setattr(f"defectforge.runner.commands.results.benefit_command.DRAWN_{name}", value)
     record = measure(real=None, drawn=True, only=("k=0 CutPaste",), seeds=1)
     assert record["real"]["good"] == 4
     assert len(record["real"]["references"]) == 1

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from defectforge.runner.benefit import classical
 from defectforge.runner.benefit.detectors.backbone import available
 from defectforge.runner.benefit.detectors.base import Detector, Pool, shares
 from defectforge.runner.benefit.detectors.command import CommandDetector
 from defectforge.runner.benefit.detectors.head import Head
 from defectforge.runner.benefit.detectors.patchcore import PatchCore
 from defectforge.runner.benefit.detectors.unet import UNet
-from defectforge.runner.benefit.measures import Truth, measure
+from defectforge.runner.benefit.sets import classical
+from defectforge.runner.benefit.statistics.measures import Truth, measure
 from defectforge.runner.errors import RequestError
 
 SIDE = 64

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from defectforge.runner.benefit.generated import read_generated
-from defectforge.runner.benefit.leaks import check_leaks
-from defectforge.runner.benefit.real import RealSet, read_real
-from defectforge.runner.benefit.training_records import TrainingRecords
+from defectforge.runner.benefit.sets.generated import read_generated
+from defectforge.runner.benefit.sets.leaks import check_leaks
+from defectforge.runner.benefit.sets.real import RealSet, read_real
+from defectforge.runner.benefit.sets.training_records import TrainingRecords
 from defectforge.runner.errors import RequestError
 from PIL import Image
 

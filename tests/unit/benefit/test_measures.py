@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from defectforge.runner.benefit.intervals import Resamples, interval, resampled, resamples
-from defectforge.runner.benefit.measures import IMAGE, PIXEL, Truth, measure, per_region_overlap
+from defectforge.runner.benefit.statistics.intervals import Resamples, interval, resampled, resamples
+from defectforge.runner.benefit.statistics.measures import IMAGE, PIXEL, Truth, measure, per_region_overlap
 from numpy.typing import NDArray
 from scipy import ndimage
 

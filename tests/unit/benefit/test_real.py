@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from defectforge.runner.benefit.measures import PIXEL, measure
-from defectforge.runner.benefit.real import RealSet, read_real
-from defectforge.runner.benefit.study import truth_of
+from defectforge.runner.benefit.protocol.study import truth_of
+from defectforge.runner.benefit.sets.real import RealSet, read_real
+from defectforge.runner.benefit.statistics.measures import PIXEL, measure
 from defectforge.runner.errors import RequestError
 from PIL import Image
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from defectforge.runner.benefit.generated import REQUESTED, VISIBLE, GeneratedSet, read_generated
-from defectforge.runner.benefit.real import RealSet
-from defectforge.runner.benefit.rows import Plan, chosen_references, plan_rows
-from defectforge.runner.benefit.training_records import TrainingRecords
+from defectforge.runner.benefit.protocol.rows import Plan, chosen_references, plan_rows
+from defectforge.runner.benefit.sets.generated import REQUESTED, VISIBLE, GeneratedSet, read_generated
+from defectforge.runner.benefit.sets.real import RealSet
+from defectforge.runner.benefit.sets.training_records import TrainingRecords
 from defectforge.runner.errors import RequestError
 
 from .conftest import SIZE, WriteRun

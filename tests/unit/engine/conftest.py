@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 from defectforge.nodes import host
-from defectforge.runner.embedded.engine.checkpoint import Checkpoint, load_checkpoint
 from defectforge.runner.embedded.engine.layout import UNetLayout
-from defectforge.runner.embedded.engine.random_checkpoint import CheckpointLayout, write
+from defectforge.runner.embedded.engine.loading.checkpoint import Checkpoint, load_checkpoint
+from defectforge.runner.embedded.engine.random_weights.random_checkpoint import CheckpointLayout, write
 
 TINY = UNetLayout(
     model_channels=32, channel_mult=(1, 2), num_res_blocks=(1, 1), transformer_depth=(1, 1), context_dim=64

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from defectforge.runner.embedded.engine.checkpoint import Checkpoint, load_checkpoint
-from defectforge.runner.embedded.engine.detect import UNET_PREFIX, detect_prediction, detect_unet
 from defectforge.runner.embedded.engine.layout import UNetLayout
-from defectforge.runner.embedded.engine.random_checkpoint import (
+from defectforge.runner.embedded.engine.loading.checkpoint import Checkpoint, load_checkpoint
+from defectforge.runner.embedded.engine.loading.detect import UNET_PREFIX, detect_prediction, detect_unet
+from defectforge.runner.embedded.engine.random_weights.random_checkpoint import (
     SD15,
     SMALL,
     CheckpointLayout,
@@ -18,7 +18,7 @@ from defectforge.runner.embedded.engine.random_checkpoint import (
     random_state_dict,
     write,
 )
-from defectforge.runner.embedded.engine.random_tensors import unet_shapes
+from defectforge.runner.embedded.engine.random_weights.random_tensors import unet_shapes
 from defectforge.runner.embedded.engine.state_dicts import UnsupportedModelError, read_state_dict
 from safetensors.torch import save_file
 
@@ -48,7 +48,7 @@ def test_the_layout_is_read_off_the_tensors(layout: UNetLayout) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 def test_the_network_has_a_place_for_every_tensor(layout: UNetLayout) -> None:
-    from defectforge.runner.embedded.engine.unet import converted_state_dict, diffusers_unet
+    from defectforge.runner.embedded.engine.model.unet import converted_state_dict, diffusers_unet
 
     ldm = {k[len(UNET_PREFIX) :]: v for k, v in shapes_only(layout).items()}
     ours = {k: tuple(v.shape) for k, v in converted_state_dict(ldm, layout).items()}

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from defectforge.runner.embedded.engine.checkpoint import Checkpoint
-from defectforge.runner.embedded.engine.controlnet import Control, load_controlnet
+from defectforge.runner.embedded.engine.loading.checkpoint import Checkpoint
+from defectforge.runner.embedded.engine.loading.controlnet import Control, load_controlnet
 from defectforge.runner.embedded.engine.state_dicts import UnsupportedModelError
 from safetensors.torch import load_file, save_file
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from defectforge.runner.embedded.engine.checkpoint import Checkpoint
-from defectforge.runner.embedded.engine.lora import apply_lora
-from defectforge.runner.embedded.engine.model import EmbeddedModel, applied_weights
+from defectforge.runner.embedded.engine.loading.checkpoint import Checkpoint
+from defectforge.runner.embedded.engine.loading.lora import apply_lora
+from defectforge.runner.embedded.engine.model.model import EmbeddedModel, applied_weights
 from defectforge.runner.embedded.engine.state_dicts import UnsupportedModelError
 from safetensors.torch import save_file
 

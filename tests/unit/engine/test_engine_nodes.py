@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from defectforge.runner.embedded import core_nodes, folders
-from defectforge.runner.embedded.engine.checkpoint import Checkpoint
+from defectforge.runner.embedded.engine.loading.checkpoint import Checkpoint
 from defectforge.runner.embedded.engine.state_dicts import UnsupportedModelError
 from safetensors.torch import save_file
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from defectforge.runner.embedded.engine.attention import attention
-from defectforge.runner.embedded.engine.checkpoint import Checkpoint
-from defectforge.runner.embedded.engine.model import EmbeddedModel
-from defectforge.runner.embedded.engine.patching import WrapperExecutor, copied, merged
-from defectforge.runner.embedded.engine.sampling import ksampler
+from defectforge.runner.embedded.engine.loading.checkpoint import Checkpoint
+from defectforge.runner.embedded.engine.model.attention import attention
+from defectforge.runner.embedded.engine.model.model import EmbeddedModel
+from defectforge.runner.embedded.engine.model.patching import WrapperExecutor, copied, merged
+from defectforge.runner.embedded.engine.sampling.sampling import ksampler
 
 Prompts = tuple[list[Any], list[Any]]
 #: From the outside to the network.

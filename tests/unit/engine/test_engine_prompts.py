@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from defectforge.runner.embedded.engine.prompt import empty_chunk, has_weights, prompt_chunks, weighted_segments
-from defectforge.runner.embedded.engine.vocabulary import END_TOKEN, START_TOKEN, clip_tokenizer, padded_ids, vocabulary
+from defectforge.runner.embedded.engine.encoders.prompt import (
+    empty_chunk,
+    has_weights,
+    prompt_chunks,
+    weighted_segments,
+)
+from defectforge.runner.embedded.engine.encoders.vocabulary import (
+    END_TOKEN,
+    START_TOKEN,
+    clip_tokenizer,
+    padded_ids,
+    vocabulary,
+)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from defectforge.runner.embedded import follows
-from defectforge.runner.embedded.engine.model_sampling import ModelSampling
-from defectforge.runner.embedded.engine.samplers import SAMPLERS, ancestral_split, seeded_noise
-from defectforge.runner.embedded.engine.schedules import schedule
+from defectforge.runner.embedded.engine.model.model_sampling import ModelSampling
+from defectforge.runner.embedded.engine.sampling.samplers import SAMPLERS, ancestral_split, seeded_noise
+from defectforge.runner.embedded.engine.sampling.schedules import schedule
 
 MEAN, SPREAD = 2.0, 0.5
 

@@ -6,13 +6,19 @@ from typing import Any
 
 import pytest
 import torch
-from defectforge.runner.embedded.engine.checkpoint import Checkpoint
-from defectforge.runner.embedded.engine.conditions import converted, processed
-from defectforge.runner.embedded.engine.differential import differential_mask
-from defectforge.runner.embedded.engine.guiders import BasicGuider, CFGGuider, DualCFGGuider, Sampler, cfg_function
-from defectforge.runner.embedded.engine.model import EmbeddedModel
-from defectforge.runner.embedded.engine.samplers import SAMPLERS
-from defectforge.runner.embedded.engine.sampling import (
+from defectforge.runner.embedded.engine.loading.checkpoint import Checkpoint
+from defectforge.runner.embedded.engine.model.conditions import converted, processed
+from defectforge.runner.embedded.engine.model.model import EmbeddedModel
+from defectforge.runner.embedded.engine.sampling.differential import differential_mask
+from defectforge.runner.embedded.engine.sampling.guiders import (
+    BasicGuider,
+    CFGGuider,
+    DualCFGGuider,
+    Sampler,
+    cfg_function,
+)
+from defectforge.runner.embedded.engine.sampling.samplers import SAMPLERS
+from defectforge.runner.embedded.engine.sampling.sampling import (
     ComfyNoise,
     EmptyNoise,
     ksampler,
@@ -21,7 +27,7 @@ from defectforge.runner.embedded.engine.sampling import (
     sample_with,
     steps_of_run,
 )
-from defectforge.runner.embedded.engine.schedules import schedule
+from defectforge.runner.embedded.engine.sampling.schedules import schedule
 
 from .conftest import RecordingHost
 

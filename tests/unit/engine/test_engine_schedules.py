@@ -6,8 +6,8 @@ import math
 
 import pytest
 import torch
-from defectforge.runner.embedded.engine.model_sampling import ModelSampling
-from defectforge.runner.embedded.engine.schedules import SCHEDULES, partial_schedule, schedule
+from defectforge.runner.embedded.engine.model.model_sampling import ModelSampling
+from defectforge.runner.embedded.engine.sampling.schedules import SCHEDULES, partial_schedule, schedule
 
 SAMPLING = ModelSampling()
 #: (steps, which of them, the timestep that the network is told), as ComfyUI 0.28.1 and 0.3.64 gave them: each of these

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from defectforge.runner.embedded.engine.checkpoint import Checkpoint
-from defectforge.runner.embedded.engine.clip import Clip
+from defectforge.runner.embedded.engine.encoders.clip import Clip
+from defectforge.runner.embedded.engine.loading.checkpoint import Checkpoint
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from defectforge.runner.commands.export_command import export
+from defectforge.runner.commands.results.export_command import export
 from defectforge.runner.errors import OK
 from defectforge.runner.reporter import Reporter
 from numpy.typing import NDArray

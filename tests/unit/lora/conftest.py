@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner, Result
 from defectforge.runner.cli import cli
 from defectforge.runner.embedded.engine.layout import UNetLayout
-from defectforge.runner.embedded.engine.random_checkpoint import CheckpointLayout, write
+from defectforge.runner.embedded.engine.random_weights.random_checkpoint import CheckpointLayout, write
 from defectforge.runner.nuts import write_dataset
 
 Train = Callable[..., Result]

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 from defectforge.runner.checkpoints.lora_files import RECORD, metadata_of, training_record
-from defectforge.runner.embedded.engine.checkpoint import load_checkpoint
-from defectforge.runner.embedded.engine.lora import apply_lora
-from defectforge.runner.embedded.engine.model import applied_weights
-from defectforge.runner.embedded.engine.random_checkpoint import write
+from defectforge.runner.embedded.engine.loading.checkpoint import load_checkpoint
+from defectforge.runner.embedded.engine.loading.lora import apply_lora
+from defectforge.runner.embedded.engine.model.model import applied_weights
+from defectforge.runner.embedded.engine.random_weights.random_checkpoint import write
 from PIL import Image
 from safetensors.torch import load_file
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from defectforge.nodes.algorithms.run_length import encode as to_run_lengths
-from defectforge.runner.commands import compare_command
-from defectforge.runner.commands.compare_command import (
+from defectforge.runner.commands.results import compare_command
+from defectforge.runner.commands.results.compare_command import (
     ON_REQUEST,
     CompareRequest,
     chosen_methods,

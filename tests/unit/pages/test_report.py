@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectforge.runner.commands.report_command import report
+from defectforge.runner.commands.results.report_command import report
 from defectforge.runner.errors import OK, RequestError
 from defectforge.runner.outputs.journal import Journal
 from defectforge.runner.outputs.manifest import select

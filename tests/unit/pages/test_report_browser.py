@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectforge.runner.commands.report_command import report
+from defectforge.runner.commands.results.report_command import report
 from defectforge.runner.outputs.marks import parse_marks
 from defectforge.runner.reporter import Reporter
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectforge.runner.commands.export_command import export
-from defectforge.runner.commands.review_command import review
+from defectforge.runner.commands.results.export_command import export
+from defectforge.runner.commands.results.review_command import review
 from defectforge.runner.errors import OK, RequestError
 from defectforge.runner.outputs import review as module
 from defectforge.runner.outputs.commit import Committer

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectforge.runner.commands.choice import BUDGET, check_keep, choice_settings, pairs_in, planned
-from defectforge.runner.commands.request import Request, with_plan_file
+from defectforge.runner.commands.requests.choice import BUDGET, check_keep, choice_settings, pairs_in, planned
+from defectforge.runner.commands.requests.request import Request, with_plan_file
 from defectforge.runner.errors import RequestError
 from defectforge.runner.graphs.roles import find_roles
 from defectforge.runner.outputs.journal import Journal

@@ -88,7 +88,7 @@ def test_a_pod_of_the_kubernetes_job_does_its_part(environment: dict[str, str], 
     )  # fmt: skip
     assert done.returncode == 0
     assert (tmp_path / "calls").read_text() == "run --plan /plan/plan.yaml --shard 1/16 --out /runs/shard-1\n"
-    from defectforge.runner.commands.request import Request, with_plan_file
+    from defectforge.runner.commands.requests.request import Request, with_plan_file
 
     path = tmp_path / "plan.yaml"
     path.write_text(plan["data"]["plan.yaml"])

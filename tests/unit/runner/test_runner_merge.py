@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from defectforge.runner.cluster.store import as_url
-from defectforge.runner.commands.merge_command import merge_shards
+from defectforge.runner.commands.running.merge_command import merge_shards
 from defectforge.runner.errors import RequestError
 from defectforge.runner.outputs.commit import Committer, Made
 from defectforge.runner.outputs.journal import DONE, FAILED, PENDING, Journal

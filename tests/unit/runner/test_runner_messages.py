@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectforge.runner.commands.request import Request, with_plan_file
+from defectforge.runner.commands.requests.request import Request, with_plan_file
 from defectforge.runner.errors import (
     BAD_REQUEST,
     SOME_JOBS_FAILED,

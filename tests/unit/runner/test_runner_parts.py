@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from defectforge.nodes.datasets.names import PART
-from defectforge.runner.commands.parts import hand_over
-from defectforge.runner.commands.prepare import selection_of
-from defectforge.runner.commands.request import Request, with_plan_file
+from defectforge.runner.commands.preparing.prepare import selection_of
+from defectforge.runner.commands.requests.parts import hand_over
+from defectforge.runner.commands.requests.request import Request, with_plan_file
 from defectforge.runner.errors import RequestError
 from defectforge.runner.graphs.graph import copied
 from defectforge.runner.graphs.overrides import Axis, Setting

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectforge.runner.commands.request import Request, shard_of, with_plan_file
+from defectforge.runner.commands.requests.request import Request, shard_of, with_plan_file
 from defectforge.runner.errors import RequestError
 from defectforge.runner.graphs.overrides import parse_varies
 from defectforge.runner.graphs.roles import find_roles

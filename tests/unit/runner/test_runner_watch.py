@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from defectforge.runner.amounts import duration, speed
-from defectforge.runner.commands.moments import seconds, until
-from defectforge.runner.commands.plan_file import read_plan
-from defectforge.runner.commands.request import Request, with_plan_file
-from defectforge.runner.commands.status import lines, status
+from defectforge.runner.commands.requests.moments import seconds, until
+from defectforge.runner.commands.requests.plan_file import read_plan
+from defectforge.runner.commands.requests.request import Request, with_plan_file
+from defectforge.runner.commands.running.status import lines, status
 from defectforge.runner.errors import OK, RequestError
 from defectforge.runner.outputs.journal import Journal
 from defectforge.runner.reporter import MOST_FAILURES, MOST_LINES, Reporter
@@ -193,7 +193,7 @@ def test_status_reads_the_journal_of_a_run_that_goes_on(out: Path, capsys: Any) 
     fill(journal)
     try:
         code = (
-            "import sys; from pathlib import Path; from defectforge.runner.commands.status import status; "
+            "import sys; from pathlib import Path; from defectforge.runner.commands.running.status import status; "
             "status(Path(sys.argv[1]), False, True)"
         )
         told = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True, check=True)

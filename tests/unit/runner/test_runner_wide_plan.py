@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from defectforge.runner.commands.prepare import each_workflow
-from defectforge.runner.commands.request import Chosen, Request, with_plan_file
+from defectforge.runner.commands.preparing.prepare import each_workflow
+from defectforge.runner.commands.requests.request import Chosen, Request, with_plan_file
 from defectforge.runner.errors import RequestError
 from defectforge.runner.graphs.overrides import Axis, Setting
 from defectforge.runner.graphs.roles import find_roles

@@ -1,0 +1,1 @@
+"""The measure as a page and as JSON."""

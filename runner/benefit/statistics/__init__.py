@@ -1,0 +1,1 @@
+"""Figures of a detector's maps, and how sure they are."""

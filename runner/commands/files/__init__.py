@@ -1,0 +1,1 @@
+"""Commands about the files that come along or are fetched: models and workflows."""

@@ -1,0 +1,1 @@
+"""Checkpoints of random weights, where no trained ones are at hand."""
