@@ -13,7 +13,12 @@ OURS = {
 }
 
 #: The embedded server's own doors: what ComfyUI's core nodes and its /view and /upload/mask do with a picture, exactly.
-COMFYUI_S_WAY = {"runner/embedded/core_nodes/images.py", "runner/embedded/protocol/files.py"}
+COMFYUI_S_WAY = {
+    "runner/embedded/core_nodes/eight_bits.py",
+    "runner/embedded/core_nodes/jpeg.py",
+    "runner/embedded/core_nodes/pictures.py",
+    "runner/embedded/protocol/files.py",
+}
 
 #: What a user's own detector writes: maps of numbers, no photos.
 MAPS = {"runner/benefit/detectors/command.py"}
