@@ -23,6 +23,8 @@ FAMILY_OF_KIND = {
 }
 #: What the embedded server runs.
 EMBEDDED = (SD1, SD2)
+#: Files of a shape that ComfyUI knows no model of: image embeddings go with the wide text encoder of 2.x there.
+NOT_IN_COMFYUI = {"miniature-unclip.safetensors"}
 #: Types of links that belong to one family of models; pictures and masks belong to none.
 TYPES = ("MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "GUIDER")
 READS_REFERENCES = "DefectForgeReferenceOnly"
@@ -42,12 +44,14 @@ def misfits(graph: Graph, object_info: dict[str, Any], embedded: bool) -> tuple[
     """
     problems: list[Problem] = []
     refused: set[tuple[str, str]] = set()
-    if embedded:
-        for node_id, name, _, file in files_named(graph):
-            family = family_of(by_file(file))
-            if family is not None and family not in EMBEDDED:
-                refused.add((node_id, name))
-                problems.append(_needs_comfyui(graph, node_id, name, file, family))
+    for node_id, name, _, file in files_named(graph):
+        family = family_of(by_file(file))
+        if embedded and family is not None and family not in EMBEDDED:
+            refused.add((node_id, name))
+            problems.append(_needs_comfyui(graph, node_id, name, file, family))
+        if not embedded and file in NOT_IN_COMFYUI:
+            refused.add((node_id, name))
+            problems.append(_needs_our_server(graph, node_id, name, file))
     families = _families(graph, object_info)
     for node_id in graph:
         problems += _at(graph, node_id, object_info, families)
@@ -64,6 +68,16 @@ def _needs_comfyui(graph: Graph, node_id: str, name: str, file: str, family: str
         where=f"{label(graph, node_id)}, {name} = '{file}'",
         expected=f"a model of {' or '.join(EMBEDDED)}",
         mend=mend,
+    )
+
+
+def _needs_our_server(graph: Graph, node_id: str, name: str, file: str) -> Problem:
+    return Problem(
+        "model.needs_embedded",
+        "ComfyUI does not know models of this shape",
+        where=f"{label(graph, node_id)}, {name} = '{file}'",
+        expected="on a ComfyUI server, an unCLIP model of Stable Diffusion 2.1",
+        mend="leave --server away, or use sd21-unclip-h.ckpt (--model sd21-unclip-h)",
     )
 
 

@@ -78,7 +78,7 @@ def parity(cell: Cell, results: Results) -> list[str]:
         for test, values in found.get("properties", {}).items():
             said = rows.setdefault(_case(test), ["", "", ""])
             said[column] = _decibels(values.get("psnr"))
-            if column:
+            if "largest" in values:
                 said[2] = f"{values['largest']:.0f}"
     lines = [
         f"### ComfyUI {cell.host.version}",

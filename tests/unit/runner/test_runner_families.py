@@ -59,6 +59,17 @@ def test_the_embedded_server_names_what_it_does_not_run(object_info: dict[str, A
     assert misfits(graph_of("reference_local"), object_info, embedded=True) == ([], set())
 
 
+def test_the_miniature_s_image_embedding_variant_is_refused_where_comfyui_does_not_know_it(
+    object_info: dict[str, Any],
+) -> None:
+    graph = graph_of("reimagine_defect")
+    inputs(graph, "Checkpoint")["ckpt_name"] = find("miniature-unclip").file
+    found, refused = misfits(graph, object_info, embedded=False)
+    assert [problem.code for problem in found] == ["model.needs_embedded"]
+    assert "leave --server away" in found[0].mend and len(refused) == 1
+    assert misfits(graph, object_info, embedded=True) == ([], set())
+
+
 def test_files_of_two_families_are_named_where_they_meet(object_info: dict[str, Any]) -> None:
     graph = graph_of("klein_defect_local")
     inputs(graph, "Diffusion model")["unet_name"] = find("sdxl-inpainting").file
