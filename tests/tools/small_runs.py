@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from defectforge.runner.graphs.export import api_path, core_nodes
 from defectforge.runner.graphs.graph import shipped_workflows
 from PIL import Image
@@ -35,6 +36,15 @@ def in_both() -> list[str]:
         if not kinds & {*core_nodes(), "LoraLoader"}:
             found.append(name)
     return found
+
+
+def with_miniature(name: str, embedded: bool) -> list[str]:
+    """Options with which the shipped miniature paints a workflow; skips what ComfyUI has no model for."""
+    kinds = {node["class_type"] for node in json.loads(api_path(name).read_text(encoding="utf-8")).values()}
+    if "unCLIPCheckpointLoader" in kinds and not embedded:
+        pytest.skip("ComfyUI knows no model of miniature-unclip's shape; the runner refuses it there")
+    paints = kinds & {"unCLIPCheckpointLoader", "CheckpointLoaderSimple"}
+    return ["--type", "hole", *(["--model", "miniature"] if paints else [])]
 
 
 def pair(out: Path) -> tuple[np.ndarray, np.ndarray | None]:

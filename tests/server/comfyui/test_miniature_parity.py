@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -10,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from defectforge.runner.graphs.export import api_path
 from defectforge.runner.nuts import write_dataset
 from skimage.io import imread
 from skimage.metrics import peak_signal_noise_ratio
-from small_runs import in_both
+from small_runs import in_both, with_miniature
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.usefixtures("miniatures")]
 
@@ -31,14 +29,11 @@ def picture_of(out: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("name", in_both())
 def test_the_miniature_gives_the_same_picture_in_comfyui(run_headless, tmp_path, record_property, name):
-    kinds = {node["class_type"] for node in json.loads(api_path(name).read_text(encoding="utf-8")).values()}
-    if "unCLIPCheckpointLoader" in kinds:
-        pytest.skip("ComfyUI knows no model of miniature-unclip's shape; the runner refuses it there")
-    model = ["--model", "miniature"] if "CheckpointLoaderSimple" in kinds else []
     found = {}
     for where in ("comfyui", "embedded"):
         out = tmp_path / where
-        (line,) = run_headless(name, out, *model, "--type", "hole", embedded=where == "embedded")
+        embedded = where == "embedded"
+        (line,) = run_headless(name, out, *with_miniature(name, embedded), embedded=embedded)
         assert line["server"]["kind"] == where
         found[where] = picture_of(out)
     theirs, ours = found["comfyui"], found["embedded"]
