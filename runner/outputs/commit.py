@@ -21,6 +21,7 @@ from ..explain import of_system
 from ..plans.plan import Job
 from .files import Listing, part_of, sync_folder, write_synced
 from .journal import COMMITTING, Journal
+from .journal.schema import AN_IMAGE
 from .manifest import Manifest
 from .pairs import Fetched, names
 
@@ -175,7 +176,7 @@ class Committer:
         paths = PATH.findall(text or "")
         if not paths or not there.holds(paths):
             return False
-        pairs = text.count('"role": "image"')
+        pairs = text.count(AN_IMAGE)
         if pairs == 1:
             return job_id in self._manifest
         return all((f"{job_id}-{place + 1}" if place else job_id) in self._manifest for place in range(pairs))

@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import printable
+from ..outputs.journal.database import is_locked
 from ..outputs.lock import is_held
 from ..outputs.output import JOURNAL, MANIFEST, no_run
-from ..outputs.shards.reading import connected, is_locked
+from ..outputs.shards.reading import connected
 
 NOT_MEASURED = None
 KINDS = ("test", "unlabelled", "ground_truth")

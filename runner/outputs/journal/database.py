@@ -111,9 +111,15 @@ def _in_use(said: str, path: Path) -> RequestError:
     )
 
 
+def is_locked(error: sqlite3.Error) -> bool:
+    """Whether somebody else keeps the journal: a writer, or a run on a file system that lends no memory between
+    processes."""
+    return "locked" in str(error) or "busy" in str(error)
+
+
 def _at_opening(error: sqlite3.Error, path: Path) -> DefectForgeError:
     said = str(error)
-    if "locked" in said or "busy" in said:
+    if is_locked(error):
         return _in_use(said, path)
     if isinstance(error, sqlite3.OperationalError) and not said.startswith(("no such", "table", "near")):
         return _while_running(error, path)

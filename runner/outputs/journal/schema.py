@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS beat(
     text TEXT);
 """
 
-#: SQL: pairs that a row of `job` holds, one image each; nothing has to be parsed for it.
-ROLE = '"role": "image"'
-PAIRS = f"(LENGTH(outputs) - LENGTH(REPLACE(outputs, '{ROLE}', ''))) / {len(ROLE)}"
+#: What stands in a job's outputs once for each pair, its image; nothing has to be parsed to count them.
+AN_IMAGE = '"role": "image"'
+#: SQL: pairs that a row of `job` holds.
+PAIRS = f"(LENGTH(outputs) - LENGTH(REPLACE(outputs, '{AN_IMAGE}', ''))) / {len(AN_IMAGE)}"

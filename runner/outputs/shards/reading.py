@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from ...errors import request_error
+from ..journal.database import is_locked
 from ..output import JOURNAL, no_run
 
 #: Jobs that a measurement looks at.
@@ -55,11 +56,6 @@ def _first_of(ways: list[str], patience: float) -> sqlite3.Connection:
         else:
             return database
     raise AssertionError("there is always a way to try")
-
-
-def is_locked(error: sqlite3.Error) -> bool:
-    """Whether a run keeps its journal to itself, on a file system that lends no memory between processes."""
-    return "locked" in str(error) or "busy" in str(error)
 
 
 @contextlib.contextmanager
