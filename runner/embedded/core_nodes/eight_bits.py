@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .pictures import Decoded, Floats, tolerance
+from .pictures import LEVELS, Decoded, Floats, as_floats, frames, tolerance
 
 
 def decoded(path: Path) -> Decoded:
@@ -24,14 +25,14 @@ def decoded(path: Path) -> Decoded:
     if known and len(known) < len(found):
         raise ValueError(f"{path.name}: some of its {len(found)} frames are transparent and some are not")
     return Decoded(
-        np.stack([_levels(frame.convert("RGB")) for frame in found]),
+        np.stack([_shares(frame.convert("RGB")) for frame in found]),
         np.stack(known) if known else None,
     )
 
 
 def mask(path: Path, channel: str) -> Floats:
     """One channel of the first frame `[1, H, W]`, alpha turned round: 1 where transparent."""
-    levels = _levels(_upright(_opened(path)).convert("RGBA").getchannel(channel[0].upper()))[None]
+    levels = _shares(_upright(_opened(path)).convert("RGBA").getchannel(channel[0].upper()))[None]
     return np.float32(1) - levels if channel == "alpha" else levels
 
 
@@ -47,9 +48,9 @@ def _opened(path: Path) -> Image.Image:
     return picture
 
 
-def _levels(picture: Image.Image) -> Floats:
-    levels: Floats = np.array(picture).astype(np.float32) / np.float32(255)
-    return levels
+def _shares(picture: Image.Image) -> Floats:
+    """8 bits as 0..1."""
+    return as_floats(picture) / LEVELS
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -60,19 +61,13 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 def _opacity(picture: Image.Image) -> Floats | None:
     if "A" in picture.getbands():
-        return _levels(picture.getchannel("A"))
+        return _shares(picture.getchannel("A"))
     if picture.mode == "P" and "transparency" in picture.info:
-        return _levels(picture.convert("RGBA").getchannel("A"))
+        return _shares(picture.convert("RGBA").getchannel("A"))
     return None
 
 
 def _frames(picture: Image.Image) -> Iterator[Image.Image]:
     """Frames of the first one's size; of an MPO (two views of one photo) only the first."""
-    size = None
-    for frame in ImageSequence.Iterator(picture):
-        frame = _upright(frame)
-        size = size or frame.size
-        if frame.size == size:
-            yield frame
-        if picture.format == "MPO":
-            return
+    found = frames(picture, _upright)
+    return islice(found, 1) if picture.format == "MPO" else found

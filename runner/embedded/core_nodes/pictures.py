@@ -7,7 +7,7 @@ level comes out as 0xFF00 / 0xFFFF = 0.996. Files that it cannot decode are read
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,15 +85,20 @@ def _joined(found: list[Planes]) -> Decoded:
     return Decoded(np.stack([colours for colours, _ in found]), whole)
 
 
-def _as_pillow(picture: Image.Image) -> Iterator[Planes]:
-    """Every frame of the first one's size, upright, in 8 bits."""
+def frames(picture: Image.Image, upright: Callable[[Image.Image], Image.Image]) -> Iterator[Image.Image]:
+    """Every frame of the first one's size, made upright."""
     size = None
-    for frame in ImageSequence.Iterator(picture):
-        frame = ImageOps.exif_transpose(frame)
+    for frame in map(upright, ImageSequence.Iterator(picture)):
         size = size or frame.size
         if frame.size == size:
-            opacity = _levels(frame.getchannel("A")) / LEVELS if "A" in frame.getbands() else None
-            yield _levels(frame.convert("RGB")) / LEVELS, opacity
+            yield frame
+
+
+def _as_pillow(picture: Image.Image) -> Iterator[Planes]:
+    """Every frame of the first one's size, upright, in 8 bits."""
+    for frame in frames(picture, ImageOps.exif_transpose):
+        opacity = as_floats(frame.getchannel("A")) / LEVELS if "A" in frame.getbands() else None
+        yield as_floats(frame.convert("RGB")) / LEVELS, opacity
 
 
 def _as_ffmpeg(path: Path, picture: Image.Image) -> Iterator[Planes]:
@@ -125,15 +130,15 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _of_jpeg(path: Path, frame: Image.Image) -> Planes:
-    frame.load()
+    # Mode and marks stand in the header; what is not asked for here need not be decoded.
     if frame.mode == "CMYK":
         return _inked(frame) * SHIFTED, np.full((frame.height, frame.width), 255 * SHIFTED, np.float32)
     if frame.mode == "L":
-        return _grey(_levels(frame) * SHIFTED), None
+        return _grey(as_floats(frame) * SHIFTED), None
     if frame.info.get("adobe_transform") == 0:
-        return _levels(frame) * SHIFTED, None  # stored as RGB
+        return as_floats(frame) * SHIFTED, None  # stored as RGB
     coloured = jpeg.colours(path, frame)
-    return (_levels(frame) if coloured is None else coloured) / LEVELS, None
+    return (as_floats(frame) if coloured is None else coloured) / LEVELS, None
 
 
 def _of_frame(path: Path, frame: Image.Image) -> Planes:
@@ -147,11 +152,11 @@ def _of_frame(path: Path, frame: Image.Image) -> Planes:
     if mode == "F" or (mode == "I" and kind not in {"PNG", "PPM"}):
         raise NotDecoded(mode)
     if kind == "GIF":
-        rgba = _levels(frame.convert("RGBA"))
+        rgba = as_floats(frame.convert("RGBA"))
         colours = np.where(rgba[..., 3:] == 0, np.float32(255), rgba[..., :3])
         return colours * SHIFTED, rgba[..., 3] * SHIFTED
     if mode == "P" or (kind == "BMP" and mode in {"1", "L"}):
-        rgba = _levels(frame.convert("RGBA")) / LEVELS
+        rgba = as_floats(frame.convert("RGBA")) / LEVELS
         return rgba[..., :3], rgba[..., 3]
     if mode == "I" or mode.startswith("I;16"):
         levels = np.array(frame).astype(np.int32)
@@ -162,24 +167,25 @@ def _of_frame(path: Path, frame: Image.Image) -> Planes:
     if mode == "L":
         levels = np.array(frame)
         opacity = _unlike(levels, key)
-        return _grey(_levels(frame) * SHIFTED), None if opacity is None else opacity * (255 * SHIFTED)
+        return _grey(as_floats(frame) * SHIFTED), None if opacity is None else opacity * (255 * SHIFTED)
     if mode == "LA":
-        planes = _levels(frame) * SHIFTED
+        planes = as_floats(frame) * SHIFTED
         return _grey(planes[..., 0]), planes[..., 1]
     if mode == "CMYK":
         return _inked(frame) * SHIFTED, None
     if kind == "BMP" and stored == "BGRX":
         # Pillow leaves out the fourth byte; as the red one of another order it is there. All 0 is no opacity.
-        fourth = _levels(_read_as(path, "XBGR").getchannel("R"))
-        return _levels(frame) * SHIFTED, fourth * SHIFTED if fourth.any() else None
+        fourth = as_floats(_read_as(path, "XBGR").getchannel("R"))
+        return as_floats(frame) * SHIFTED, fourth * SHIFTED if fourth.any() else None
     has_plane = "A" in frame.getbands() or key is not None or (kind == "WEBP" and _lossless(path))
     if has_plane and kind != "AVIF":
-        rgba = _scaled(_levels(frame.convert("RGBA")), kind)
+        rgba = _scaled(as_floats(frame.convert("RGBA")), kind)
         return rgba[..., :3], rgba[..., 3]
-    return _scaled(_levels(frame.convert("RGB")), kind), None
+    return _scaled(as_floats(frame.convert("RGB")), kind), None
 
 
-def _levels(picture: Image.Image) -> Floats:
+def as_floats(picture: Image.Image) -> Floats:
+    """Each channel's numbers, as the file has them."""
     return np.array(picture).astype(np.float32)
 
 
