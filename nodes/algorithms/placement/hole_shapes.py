@@ -162,16 +162,32 @@ def rasterise(
     return np.asarray(canvas, bool), int(low[0]), int(low[1])
 
 
+def inside_picture(
+    box: NDArray[np.bool_], top: int, left: int, shape: tuple[int, ...]
+) -> tuple[NDArray[np.bool_], int, int]:
+    """The part ``[h, w]`` of a drawn box that lies inside a picture of `shape`, and its first row and column there.
+
+    `top` and `left` may be negative, or beyond the picture: then nothing is left of the box.
+    """
+    cut_top, cut_left = max(0, -top), max(0, -left)
+    kept = box[cut_top : max(cut_top, shape[0] - top), cut_left : max(cut_left, shape[1] - left)]
+    return kept, max(0, top), max(0, left)
+
+
+def points_on(path: NDArray[np.float64], centre: tuple[float, float], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which points ``[N]`` of a path ``[N, 2 or 3]``, px from `centre` (y, x), lie on a mask ``[H, W]``."""
+    y, x = (np.round(path[:, axis] + centre[axis]).astype(int) for axis in (0, 1))
+    on = (y >= 0) & (y < mask.shape[0]) & (x >= 0) & (x < mask.shape[1])
+    on[on] = mask[y[on], x[on]]
+    return np.asarray(on)
+
+
 def trim_cracks(shape: HoleShape, centre: tuple[float, float], free: NDArray[np.bool_], most_area: float) -> HoleShape:
     """End each crack where it would leave the free part, and keep all of them within their share of the area."""
-    height, width = free.shape
     cracks = []
     budget = most_area
     for crack in shape.cracks:
-        y = np.round(crack[:, 0] + centre[0]).astype(int)
-        x = np.round(crack[:, 1] + centre[1]).astype(int)
-        inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-        inside[inside] = free[y[inside], x[inside]]
+        inside = points_on(crack, centre, free)
         length = len(crack) if inside.all() else int(np.argmin(inside))
         stride = np.hypot(*np.diff(crack[:, :2], axis=0).T)
         outside_core = np.hypot(crack[1:, 0], crack[1:, 1]) > math.sqrt(polygon_area(shape.core) / math.pi)
@@ -199,11 +215,8 @@ def draw_within(
             break
         scale = math.sqrt(max(0.25, scale * scale + missing / core))
         box, top, left = rasterise(shape, centre, scale)
-    height, width = part.shape
     drawn = int(np.count_nonzero(box))
-    cut_top, cut_left = max(0, -top), max(0, -left)
-    box = box[cut_top : height - top, cut_left : width - left]
-    top, left = max(0, top), max(0, left)
+    box, top, left = inside_picture(box, top, left, part.shape)
     window = (slice(top, top + box.shape[0]), slice(left, left + box.shape[1]))
     if np.count_nonzero(box & part[window]) < _LEAST_ON_PART * drawn:
         return f"less than {_LEAST_ON_PART:.0%} of the hole would lie on the part"

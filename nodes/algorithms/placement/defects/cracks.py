@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..directions import line_direction
 from ..frame import part_frame
-from ..hole_shapes import HoleShape, draw_cracks, rasterise
+from ..hole_shapes import HoleShape, draw_cracks, inside_picture, points_on, rasterise
 from .ground import Bools
 
 #: Shorter paths (points, 2 px apart) are a nick in the defect's outline, no crack.
@@ -50,19 +50,14 @@ def crack_lines(
             paths.append(kept)
     if not paths:
         return lines
-    box, top, left = rasterise(HoleShape(np.zeros((3, 2)), tuple(paths)), centre)
-    cut_top, cut_left = max(0, -top), max(0, -left)
-    box = box[cut_top : max(cut_top, part.shape[0] - top), cut_left : max(cut_left, part.shape[1] - left)]
-    top, left = max(0, top), max(0, left)
+    box, top, left = inside_picture(*rasterise(HoleShape(np.zeros((3, 2)), tuple(paths)), centre), part.shape)
     lines[top : top + box.shape[0], left : left + box.shape[1]] = box
     return lines & part & ~defect
 
 
 def _on_part(path: NDArray[np.float64], centre: tuple[float, float], part: Bools) -> NDArray[np.float64]:
     """The path up to the part's edge."""
-    y, x = (np.round(path[:, axis] + centre[axis]).astype(int) for axis in (0, 1))
-    on = (y >= 0) & (y < part.shape[0]) & (x >= 0) & (x < part.shape[1])
-    on[on] = part[y[on], x[on]]
+    on = points_on(path, centre, part)
     return path if on.all() else path[: max(0, int(np.argmin(on)) - _SHORT_OF_EDGE)]
 
 

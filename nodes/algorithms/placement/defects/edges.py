@@ -7,6 +7,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
+from ..hole_shapes import inside_picture
 from . import DefectType
 from .cut_off import cut_off
 from .ground import AREA_TOLERANCE, Found, Ground
@@ -23,11 +24,7 @@ def at_edge(rng: np.random.Generator, ground: Ground, kind: DefectType, area: fl
     direction = inwards + math.pi / 2
     scale = math.sqrt(2.0 * area)
     for _ in range(6):
-        box, top, left = shape.placed(scale, direction, centre).raster()
-        height, width = ground.free.shape
-        cut_top, cut_left = max(0, -top), max(0, -left)
-        box = box[cut_top : max(cut_top, height - top), cut_left : max(cut_left, width - left)]
-        top, left = max(0, top), max(0, left)
+        box, top, left = inside_picture(*shape.placed(scale, direction, centre).raster(), ground.free.shape)
         window = (slice(top, top + box.shape[0]), slice(left, left + box.shape[1]))
         on = box & ground.part[window]
         drawn = int(np.count_nonzero(on))

@@ -10,6 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ..frame import PartFrame, part_frame
+from ..hole_shapes import inside_picture
 from ..surface import usual_surface
 
 Bools = NDArray[np.bool_]
@@ -66,11 +67,8 @@ def ground_of(part: Bools, keep_out: Bools | None, photo: NDArray[np.uint8] | No
 def kept(found: Found, ground: Ground, loss: float = ROUNDING) -> Found | str:
     """The box inside the picture, checked at full size: what sticks out up to `loss` is cut, more is refused."""
     box, top, left, direction = found
-    height, width = ground.free.shape
     whole = int(np.count_nonzero(box))
-    cut_top, cut_left = max(0, -top), max(0, -left)
-    box = box[cut_top : max(cut_top, height - top), cut_left : max(cut_left, width - left)]
-    top, left = max(0, top), max(0, left)
+    box, top, left = inside_picture(box, top, left, ground.free.shape)
     left_over = box & ground.free[top : top + box.shape[0], left : left + box.shape[1]]
     if np.count_nonzero(left_over) < (1.0 - loss) * whole or not left_over.any():
         return "it would reach off the part, into the keep-out mask or into another defect"
